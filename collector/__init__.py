@@ -1,0 +1,3 @@
+"""ESnet Collector: polls Netbeam, the API of ESnet's interfaces, and feeds a RabbitMQ bus without missing a point."""
+
+__version__ = "1.0.0"

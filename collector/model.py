@@ -1,0 +1,197 @@
+"""The values that the collector works with: frozen, and checked when they are made.
+
+Times are integer milliseconds since the epoch, UTC. Ranges are half-open: `[begin_ms, end_ms)`.
+"""
+
+import enum
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+FIRST_MS = 10**12
+"""The smallest time of 13 digits, September 2001; the table holds times as text of 13 digits."""
+LAST_MS = 10**13 - 1
+MAX_RESOURCE_LENGTH = 128
+"""The table's `name` is varchar(128)."""
+GRID_MS = 30_000
+"""Netbeam's points stand on a grid of 30 s."""
+
+JsonObject = dict[str, Any]
+
+_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+
+
+class RecordType(enum.StrEnum):
+    """What Netbeam measures of an interface; the value is its name in URLs, in messages and in the table."""
+
+    TRAFFIC = "traffic"
+    ERRORS = "errors"
+    DISCARDS = "discards"
+
+
+def is_time(ms: object) -> bool:
+    """Whether a value is a time that the table and the consumer can hold: an integer of 13 digits."""
+    return type(ms) is int and FIRST_MS <= ms <= LAST_MS
+
+
+def resource_fault(resource: object) -> str | None:
+    """Why this cannot be collected as an interface's identity, or None when it can.
+
+    A resource is a relative path below Netbeam's base URL, so whatever would leave that path or cut it is refused.
+    """
+    if not isinstance(resource, str):
+        return "no resource" if resource is None else f"resource is {type(resource).__name__}, not text"
+    if not resource:
+        return "empty resource"
+    if len(resource) > MAX_RESOURCE_LENGTH:
+        return f"resource of {len(resource)} characters, at most {MAX_RESOURCE_LENGTH} fit"
+    if any(not "!" <= character <= "~" for character in resource):
+        return "resource with white space or a character outside printable ASCII"
+    if "?" in resource or "#" in resource:
+        return "resource with ? or #"
+    if _SCHEME.match(resource) or resource.startswith("//"):
+        return "resource with a scheme or a host"
+    if resource.count("%") != len(_ESCAPE.findall(resource)):
+        return "resource with a % that is no escape"
+    segments = resource.split("/")
+    if "" in segments:
+        return "resource with an empty segment"
+    if any(_decode(segment) in (".", "..") for segment in segments):
+        return "resource with a segment . or .."
+    return None
+
+
+def _decode(segment: str) -> str:
+    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), segment)
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One record type of one row of the table: the unit that has a checkpoint."""
+
+    row_id: int
+    name: str
+    record_type: RecordType
+
+    @property
+    def device(self) -> str:
+        """The device that the interface belongs to; a name of another shape stands for itself."""
+        parts = self.name.split("/")
+        return parts[1] if len(parts) > 1 else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What is asked of Netbeam in one request: a series from `begin_ms` up to, not including, `end_ms`.
+
+    `checkpoint_ms` is what the row held when the window was planned: the checkpoint moves to `end_ms` only from there.
+    """
+
+    series: Series
+    begin_ms: int
+    end_ms: int
+    checkpoint_ms: int | None = None
+
+    def __post_init__(self) -> None:
+        if not (is_time(self.begin_ms) and is_time(self.end_ms) and self.begin_ms < self.end_ms):
+            raise ValueError(f"no window: [{self.begin_ms}, {self.end_ms})")
+
+    @property
+    def grid_points(self) -> int:
+        """How many points of Netbeam's grid the window can hold, at the most."""
+        return (self.end_ms - self.begin_ms) // GRID_MS + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of `esnet_interfaces` that can be trusted; `checkpoints` holds the record types that have one."""
+
+    id: int
+    name: str
+    active_from_ms: int
+    active_until_ms: int | None = None
+    checkpoints: Mapping[RecordType, int] = field(default_factory=dict)
+
+    @property
+    def active(self) -> bool:
+        """Listed when the table was last reconciled (status 1); otherwise retired at `active_until_ms` (status 0)."""
+        return self.active_until_ms is None
+
+    def drained(self, record_types: tuple[RecordType, ...]) -> bool:
+        """Whether a retired row has been collected up to its end, in each of these record types."""
+        until = self.active_until_ms
+        return until is not None and all(self.checkpoints.get(each, 0) >= until for each in record_types)
+
+
+@dataclass(frozen=True, slots=True)
+class UntrustedRow:
+    """A row that is left alone, and why."""
+
+    id: int
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What `esnet_interfaces` holds at one moment, in the order of the ids."""
+
+    rows: tuple[Row, ...] = ()
+    untrusted: tuple[UntrustedRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Netbeam's list of interfaces: the usable ones by resource, first come first kept; the others with their fault."""
+
+    time_ms: int
+    interfaces: Mapping[str, JsonObject]
+    skipped: tuple[str, ...] = ()
+    clock_ahead_s: float = 0.0
+    """How far our clock is ahead of Netbeam's (negative: behind); 0 when Netbeam did not say."""
+
+    def __post_init__(self) -> None:
+        if not is_time(self.time_ms):
+            raise ValueError(f"no time: {self.time_ms}")
+        if not self.interfaces:
+            raise ValueError("a listing without a usable entry is a failure, not a listing")
+
+
+@dataclass(frozen=True, slots=True)
+class NewRow:
+    """A row to insert: active from the listing's time, with checkpoints where the start is already known."""
+
+    name: str
+    active_from_ms: int
+    checkpoints: Mapping[RecordType, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Retirement:
+    """A row to give status 0; `active_until_ms` is the time of the listing that first lacked it."""
+
+    row_id: int
+    name: str
+    active_until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a listing changes in the table.
+
+    `held` are the names that the listing lacks and that stay all the same, too many at once, each with the time of the
+    listing that first lacked it.
+    """
+
+    new: tuple[NewRow, ...] = ()
+    retired: tuple[Retirement, ...] = ()
+    held: Mapping[str, int] = field(default_factory=dict)
+
+
+class Message(NamedTuple):
+    """What goes on the bus: a body of strict JSON in UTF-8, and the `message_id` that a repetition shares."""
+
+    message_id: str
+    body: bytes
