@@ -97,13 +97,6 @@ class Publisher(Protocol):
         """End in good order within `timeout_s`; what is still in flight is told LOST."""
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
-    """A checkpoint's step from a window's old checkpoint to its end, after every message of the window was confirmed."""
-
-    window: Window
-
-
 class Store(Protocol):
     """The table `esnet_interfaces` and the lock that makes one collector its only writer.
 
@@ -128,10 +121,11 @@ class Store(Protocol):
     def apply(self, changes: Changes) -> None:
         """Insert and retire rows, all or nothing. Raises LockLostError when this is no longer the writer."""
 
-    def advance(self, moves: Sequence[Move]) -> list[Move]:
-        """Write checkpoints, each only where the row still holds the one that its window began at.
+    def advance(self, windows: Sequence[Window]) -> list[Window]:
+        """Move each window's checkpoint to its end, where the row still holds the one that the window began at.
 
-        Returns the moves that found another value. Raises LockLostError when this is no longer the writer.
+        To be called with windows whose every message is confirmed, at most one a series. Returns those whose row held
+        another value. Raises LockLostError when this is no longer the writer.
         """
 
     def close(self) -> None:
