@@ -1,0 +1,132 @@
+"""The board: what it remembers of cycles and roles."""
+
+import pytest
+
+from collector.board import KEPT_REPORTS, Board, Role
+from collector.outage import Outage
+from collector.report import CycleOutcome, CycleReport
+
+START_MS = 1_764_000_000_000
+
+
+class Clock:
+    """A monotonic and a wall clock that a test moves by hand."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def now(self) -> float:
+        return START_MS / 1000 + self.seconds - 1000.0
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def board(clock: Clock) -> Board:
+    return Board([], 900, clock.monotonic, clock.now)
+
+
+def report(outcome: CycleOutcome = CycleOutcome.COMPLETE, moved: int = 0, start_ms: int = START_MS) -> CycleReport:
+    return CycleReport(start_ms=start_ms, seconds=12.5, outcome=outcome, checkpoints_moved=moved)
+
+
+def test_new_board_is_starting_and_awaits_a_cycle_from_now_on(board: Board) -> None:
+    snapshot = board.snapshot()
+    assert (snapshot.role, snapshot.role_since_ms, snapshot.started_ms) == (Role.STARTING, START_MS, START_MS)
+    assert (snapshot.awaited_since, snapshot.beat, snapshot.poll_interval_s) == (1000.0, 1000.0, 900)
+    assert (snapshot.last_completed_ms, snapshot.reports, snapshot.latest) == (None, (), None)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "moved", "counts"),
+    [
+        (CycleOutcome.COMPLETE, 0, True),
+        (CycleOutcome.COMPLETE, 9, True),
+        (CycleOutcome.CUT, 0, False),
+        (CycleOutcome.CUT, 1, True),
+        (CycleOutcome.FAILED, 0, False),
+        (CycleOutcome.FAILED, 9, False),
+    ],
+)
+def test_cycle_counts_as_completed_when_complete_or_cut_with_progress(
+    board: Board, clock: Clock, outcome: CycleOutcome, moved: int, counts: bool
+) -> None:
+    clock.seconds += 60
+    board.add(report(outcome, moved))
+    snapshot = board.snapshot()
+    assert snapshot.awaited_since == (1060.0 if counts else 1000.0)
+    assert snapshot.last_completed_ms == (START_MS + 12_500 if counts else None)
+    assert snapshot.latest == report(outcome, moved)
+
+
+def test_only_the_last_reports_are_kept_oldest_first(board: Board) -> None:
+    for number in range(KEPT_REPORTS + 5):
+        board.add(report(start_ms=START_MS + number))
+    kept = board.snapshot().reports
+    assert [each.start_ms - START_MS for each in kept] == list(range(5, KEPT_REPORTS + 5))
+
+
+def test_failed_cycle_does_not_forget_when_the_last_one_completed(board: Board) -> None:
+    board.add(report())
+    board.add(report(CycleOutcome.FAILED, start_ms=START_MS + 900_000))
+    assert board.snapshot().last_completed_ms == START_MS + 12_500
+
+
+def test_waiting_for_a_cycle_starts_anew_when_a_standby_takes_over(board: Board, clock: Clock) -> None:
+    board.enter(Role.STANDBY)
+    clock.seconds += 86_400
+    board.enter(Role.WORKING)
+    snapshot = board.snapshot()
+    assert snapshot.awaited_since == clock.seconds
+    assert (snapshot.role, snapshot.role_since_ms) == (Role.WORKING, START_MS + 86_400_000)
+
+
+def test_waiting_for_a_cycle_goes_on_when_starting_becomes_working(board: Board, clock: Clock) -> None:
+    clock.seconds += 5000
+    board.enter(Role.WORKING)
+    assert board.snapshot().awaited_since == 1000.0
+
+
+def test_standby_keeps_its_history_but_has_no_latest_report(board: Board) -> None:
+    board.enter(Role.WORKING)
+    board.add(report(CycleOutcome.FAILED))
+    board.enter(Role.STANDBY)
+    snapshot = board.snapshot()
+    assert len(snapshot.reports) == 1
+    assert snapshot.latest is None
+
+
+def test_entering_the_same_role_again_keeps_its_time_and_beats(board: Board, clock: Clock) -> None:
+    board.enter(Role.STANDBY)
+    clock.seconds += 30
+    board.enter(Role.STANDBY)
+    snapshot = board.snapshot()
+    assert snapshot.role_since_ms == START_MS
+    assert snapshot.beat == clock.seconds
+    assert board.role is Role.STANDBY
+
+
+def test_beat_is_the_time_of_the_last_turn(board: Board, clock: Clock) -> None:
+    clock.seconds += 7
+    board.beat()
+    assert board.snapshot().beat == 1007.0
+
+
+def test_dependency_is_up_only_once_it_has_been_used(clock: Clock) -> None:
+    outage = Outage("MySQL", clock.monotonic, clock.now)
+    board = Board([outage], 900, clock.monotonic, clock.now)
+    (untried,) = board.snapshot().dependencies
+    assert (untried.name, untried.up, untried.down) == ("MySQL", False, False)
+    outage.ended()
+    (used,) = board.snapshot().dependencies
+    assert used.up
+    clock.seconds += 60
+    outage.failed("connection refused")
+    (down,) = board.snapshot().dependencies
+    assert (down.up, down.down, down.since_ms, down.last_error) == (False, True, START_MS + 60_000, "connection refused")
