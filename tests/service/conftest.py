@@ -1,0 +1,32 @@
+"""Real servers, each started once a run and only when a test asks for it; a fresh database for every test."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from servers.databases import DatabaseServer, MariaDB, MySQL56
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDB]:
+    """A MariaDB, shared by all tests of the run: whoever freezes or stops it brings it back."""
+    server = MariaDB()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def mysql56() -> Iterator[MySQL56]:
+    """A MySQL 5.6.24, shared like the MariaDB."""
+    server = MySQL56()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["mariadb", "mysql56"])
+def database_server(request: pytest.FixtureRequest) -> DatabaseServer:
+    """Each of the two in turn."""
+    server: DatabaseServer = request.getfixturevalue(request.param)
+    return server
