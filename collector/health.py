@@ -11,7 +11,7 @@ INTERVALS_WITHOUT_CYCLE = 3
 MOST_SILENT_S = 300.0
 """A main loop that turns beats far more often than this."""
 NOT_ASKED_BY_STANDBY = frozenset({"Netbeam"})
-"""A standby runs no cycle, so what it knows of these is from before. MySQL it asks for the lock, RabbitMQ it stays connected to."""
+"""A standby runs no cycle, so what it knows of these is old. It does ask MySQL for the lock, and stays connected to RabbitMQ."""
 
 
 @dataclass(frozen=True, slots=True)
