@@ -124,6 +124,11 @@ class Row:
         until = self.active_until_ms
         return until is not None and all(self.checkpoints.get(each, 0) >= until for each in record_types)
 
+    def ends(self, record_type: RecordType) -> list[int]:
+        """The times up to which the row covers its name: a later row of the name must not go back behind them."""
+        bounds = (self.active_until_ms, self.checkpoints.get(record_type))
+        return [each for each in bounds if each is not None]
+
 
 @dataclass(frozen=True, slots=True)
 class UntrustedRow:

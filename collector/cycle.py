@@ -1,0 +1,252 @@
+"""One pass: list, reconcile, announce, plan, fetch, publish, advance.
+
+Only the order of things stands here. The pure steps are functions (`reconcile`, `plan`), the three systems are behind their
+contracts, and an outage of the store leaves `run` as an exception: the caller takes the lock again and starts a new pass.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from collector.announce import Announcements
+from collector.contracts import Outcome, Publisher, Source, Store
+from collector.errors import AnswerError, UnavailableError
+from collector.gate import Gate
+from collector.memory import Memory
+from collector.model import Listing, Series, Table, Window
+from collector.plan import PlanRules, Span, collected, settled_ms, spans
+from collector.progress import Progress, start_positions
+from collector.reconcile import ReconcileRules, reconcile
+from collector.report import CycleReport
+from collector.silence import Silence
+from collector.stop import Stop
+from collector.tally import Count, Tally
+from collector.transfer import Transfer, WindowResult
+
+log = logging.getLogger(__name__)
+
+ADVANCE_S = 5.0
+"""Confirmed windows are written together about so often: after a crash no more than these are published twice."""
+MOST_NAMED = 10
+CLOCK_TOLERANCE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a cycle works with."""
+
+    source: Source
+    store: Store
+    publisher: Publisher
+    gate: Gate
+    transfer: Transfer
+    announcements: Announcements
+    memory: Memory
+    tally: Tally
+    stop: Stop
+
+
+class Cycle:
+    """Runs pass after pass and remembers between them what the table does not hold; used by one thread."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        reconcile_rules: ReconcileRules,
+        plan_rules: PlanRules,
+        *,
+        once: bool = False,
+        beat: Callable[[], None] = lambda: None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._parts = parts
+        self._reconcile_rules = reconcile_rules
+        self._plan_rules = plan_rules
+        self._once = once
+        self._beat = beat
+        self._monotonic = monotonic
+        self._turn = 0
+        self._held: dict[str, int] = {}
+        self._confirmed: list[Window] = []
+        """On the bus, but not yet in the table; kept over an outage of the store."""
+
+    def run(self, now_ms: int, until: float) -> CycleReport:
+        """One pass at `now_ms`; no window is started after the monotonic time `until`.
+
+        Raises UnavailableError and ConfigurationError of the store; what is confirmed by then is written by the next pass.
+        """
+        self._turn += 1
+        self._beat()
+        progress = Progress(now_ms, self._monotonic(), self._parts.store.database_s)
+        self._parts.gate.begin(until)
+        self._advance(progress)
+        listing = self._list(now_ms, progress)
+        now_ms = listing.time_ms if listing else self._parts.source.latest_ms(now_ms)
+        table = self._reconcile(listing, now_ms, progress)
+        if listing:
+            self._announce(listing, until, progress)
+        del listing  # some 30 MB that the rest of the pass has no use for
+        due = self._plan(table, now_ms, progress)
+        idle = self._collect(due, now_ms, until, progress)
+        return self._report(now_ms, due, idle, progress)
+
+    def _list(self, now_ms: int, progress: Progress) -> Listing | None:
+        try:
+            listing = self._parts.source.list(now_ms)
+        except (UnavailableError, AnswerError) as error:
+            progress.failed.append(f"listing: {error}")
+            log.warning("listing failed, going on with the interfaces of the table error=%r", str(error))
+            return None
+        progress.listed = len(listing.interfaces)
+        self._parts.tally.add(Count.LISTING_ENTRIES_SKIPPED, len(listing.skipped))
+        for fault in listing.skipped:
+            log.warning("listing entry skipped %s", fault)
+        if abs(listing.clock_ahead_s) > CLOCK_TOLERANCE_S:
+            log.warning("our clock and Netbeam's differ, is NTP running? ahead_seconds=%.0f", listing.clock_ahead_s)
+        return listing
+
+    def _reconcile(self, listing: Listing | None, now_ms: int, progress: Progress) -> Table:
+        store = self._parts.store
+        table = store.read(now_ms)
+        if listing:
+            changes = reconcile(listing, table, self._held, self._reconcile_rules)
+            if changes.new or changes.retired:
+                store.apply(changes)
+                table = store.read(now_ms)
+            self._held = dict(changes.held)
+            progress.new, progress.retired, progress.held_back = len(changes.new), len(changes.retired), len(changes.held)
+            if changes.held:
+                self._say_held_back(len(changes.held), sum(row.active for row in table.rows), progress)
+        if table.untrusted:
+            named = "; ".join(f"id {row.id} {row.name}: {row.reason}" for row in table.untrusted[:MOST_NAMED])
+            log.warning("rows that cannot be trusted are left alone count=%d rows=%r", len(table.untrusted), named)
+        progress.table = table
+        self._beat()
+        return table
+
+    def _say_held_back(self, held: int, active: int, progress: Progress) -> None:
+        line = f"the listing lacks {held} of {active} active interfaces, none of them is retired"
+        if self._once:
+            progress.left.append(f"{line}; MAX_RETIRED_SHARE=1 accepts the list")
+        log.warning("%s until a second listing lacks them too", line)
+
+    def _announce(self, listing: Listing, until: float, progress: Progress) -> None:
+        announcements = self._parts.announcements
+        for results in self._parts.transfer.interfaces(announcements.due(listing), until):
+            self._beat()
+            for result in results:
+                if result.outcome is Outcome.CONFIRMED:
+                    announcements.confirmed(result.resource)
+                    progress.interface_messages += 1
+        if announcements.left:
+            progress.left.append("interface messages were not all confirmed")
+
+    def _plan(self, table: Table, now_ms: int, progress: Progress) -> list[Span]:
+        due = spans(table, now_ms, self._plan_rules)
+        progress.positions = start_positions(due)
+        self._parts.memory.keep({row.id for row in table.rows if not row.drained(self._plan_rules.record_types)})
+        skipped = [span for span in due if span.skipped_from_ms is not None]
+        if skipped:
+            begin = _iso(min(span.skipped_from_ms for span in skipped if span.skipped_from_ms is not None))
+            end = _iso(max(span.begin_ms for span in skipped))
+            command = f"python esnet_collector.py backfill --begin {begin} --end {end}"
+            log.warning("series further behind than MAX_BACKLOG start there series=%d fetch_the_rest=%r", len(skipped), command)
+        return due
+
+    def _collect(self, due: list[Span], now_ms: int, until: float, progress: Progress) -> set[Series]:
+        """Every series' first window, then every series' second, and so on; returns the series left out as idle."""
+        left, idle = (due, []) if self._once else self._parts.memory.choose(due, now_ms)
+        progress.idle = len(idle)
+        while left and not self._parts.stop.is_set() and self._monotonic() < until:
+            windows = [self._parts.memory.window(span) for span in left]
+            progress.planned += len(windows)
+            asked, done = self._round(windows, until, progress)
+            unasked = len(windows) - len(asked)
+            pairs = zip(left, windows, strict=True)
+            left = [rest for span, window in pairs if window.series in done and (rest := span.after(window))]
+            if unasked:
+                progress.outstanding += unasked
+                break
+        progress.outstanding += len(left)
+        return {span.series for span in idle}
+
+    def _round(self, windows: list[Window], until: float, progress: Progress) -> tuple[set[Series], set[Series]]:
+        """One window of each series; returns the series that were asked, and those whose window is done."""
+        memory, silence = self._parts.memory, Silence()
+        asked: set[Series] = set()
+        done: set[Series] = set()
+        empty: list[Window] = []
+        written = self._monotonic()
+        for results in self._parts.transfer.windows(windows, until):
+            self._beat()
+            for result in results:
+                asked.add(result.window.series)
+                self._note(result, empty, silence, progress)
+            if self._monotonic() - written >= ADVANCE_S:
+                done |= self._advance(progress)
+                written = self._monotonic()
+        if silence.of_all:
+            progress.windows["held"] += len(empty)
+            progress.failed.append(f"Netbeam has no points for {silence.silent} series at once: taken for its failure, nothing moves")
+        else:
+            progress.windows["empty"] += len(empty)
+            for window in empty:
+                memory.answered(window, 0)
+            self._confirmed += empty
+        return asked, done | self._advance(progress)
+
+    def _note(self, result: WindowResult, empty: list[Window], silence: Silence, progress: Progress) -> None:
+        memory, window = self._parts.memory, result.window
+        memory.asked(window, self._turn)
+        progress.note(result)
+        if result.outcome is None:
+            memory.failed(window)
+        elif result.outcome is Outcome.CONFIRMED:
+            silence.add(window, memory.talks(window.series), result.points)
+            if result.points:
+                progress.windows["done"] += 1
+                memory.answered(window, result.points)
+                self._confirmed.append(window)
+            else:
+                # whether it is empty or Netbeam has failed shows when the round is over
+                empty.append(window)
+
+    def _advance(self, progress: Progress) -> set[Series]:
+        """Write what is confirmed: the only place that moves a checkpoint. Returns the series that have moved."""
+        windows = self._confirmed
+        if not windows:
+            return set()
+        refused = {window.series for window in self._parts.store.advance(windows)}
+        self._confirmed = []
+        progress.windows["moved"] += len(refused)
+        moved = {window.series: window.end_ms for window in windows if window.series not in refused}
+        progress.moved += len(moved)
+        progress.positions.update(moved)
+        return set(moved)
+
+    def _report(self, now_ms: int, due: list[Span], idle: set[Series], progress: Progress) -> CycleReport:
+        parts = self._parts
+        if parts.source.outage.down:
+            progress.failed.append(f"Netbeam is not available: {parts.source.outage.last_error}")
+        if parts.publisher.outage.down and (progress.outstanding or progress.windows[Outcome.LOST.value] or parts.announcements.left):
+            progress.failed.append(f"{parts.publisher.outage.dependency} is not available: {parts.publisher.outage.last_error}")
+        progress.failed += [f"no queue takes messages with routing key {key}" for key in parts.gate.unroutable]
+        progress.conclude()
+        for outcome, count in progress.windows.items():
+            parts.tally.add(Count.WINDOWS, count, outcome)
+        active = {row.id for row, _ in collected(progress.table.rows) if row.active}
+        report = progress.report(
+            seconds=self._monotonic() - progress.began,
+            database_s=parts.store.database_s,
+            lag=progress.lag(self._plan_rules.record_types, idle, settled_ms(now_ms, self._plan_rules.settle_ms)),
+            draining=len({span.series.row_id for span in due} - active),
+            stopped=parts.stop.is_set(),
+        )
+        parts.tally.add(Count.CYCLES, 1, report.outcome.value)
+        return report
+
+
+def _iso(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,47 @@
+"""The silence of all (SPEC section 3): a source whose points are late or gone answers "empty" for everything. Moving on
+would lose them with every light green, so such a round moves nothing."""
+
+from dataclasses import dataclass
+
+from collector.model import Window
+
+FEW = 10
+"""So many series may fall silent together without being taken for a failure of Netbeam."""
+
+
+@dataclass(slots=True)
+class Silence:
+    """Counts one round's answers, and judges whether Netbeam has failed."""
+
+    talked_before: int = 0
+    """Series that had points in their last window, and were answered now."""
+    fell_silent: int = 0
+    """Those of them that came back without points."""
+    unknown: int = 0
+    """Series with a checkpoint of which no earlier window is known, and that were answered now."""
+    unknown_silent: int = 0
+
+    def add(self, window: Window, talks: bool | None, points: int) -> None:
+        """Count an answer with so many points for a series that had (`talks`) points in its last window, or not, or None."""
+        if talks:
+            self.talked_before += 1
+            self.fell_silent += not points
+        elif talks is None and window.checkpoint_ms is not None:
+            self.unknown += 1
+            self.unknown_silent += not points
+
+    @property
+    def of_all(self) -> bool:
+        """Whether this round's empty answers are Netbeam's failure.
+
+        More than half of those that talked, and more than ten; or, where nothing is known of any earlier window (the first
+        cycle), every one of more than ten series that have been collected before.
+        """
+        if self.talked_before:
+            return self.fell_silent > FEW and 2 * self.fell_silent > self.talked_before
+        return self.unknown_silent > FEW and self.unknown_silent == self.unknown
+
+    @property
+    def silent(self) -> int:
+        """How many series came back without points though they should have had some."""
+        return self.fell_silent or self.unknown_silent
