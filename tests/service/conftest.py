@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from servers.databases import DatabaseServer, MariaDB, MySQL56
+from tests.servers.databases import DatabaseServer, MariaDB, MySQL56
+from tests.servers.rabbitmq import RabbitServer
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +31,10 @@ def database_server(request: pytest.FixtureRequest) -> DatabaseServer:
     """Each of the two in turn."""
     server: DatabaseServer = request.getfixturevalue(request.param)
     return server
+
+
+@pytest.fixture(scope="session")
+def rabbit() -> Iterator[RabbitServer]:
+    """A RabbitMQ, shared by all tests of the run: whoever freezes or stops it brings it back."""
+    with RabbitServer() as server:
+        yield server
