@@ -1,0 +1,128 @@
+"""What a consumer of the printed messages reads, and how a stdout that is gone ends the run."""
+
+import errno
+import io
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from collector.contracts import Batch, Outcome
+from collector.model import Message
+from collector.stdout import StdoutPublisher
+from collector.stop import Stop
+
+ROOT = Path(__file__).parents[2]
+FIRST = Message("0" * 40, b'{"name": "a/b", "in": 12345678901234567890, "out": 1.50}')
+SECOND = Message("1" * 40, '{"description": "Zürich"}'.encode())
+
+
+def publish(publisher: StdoutPublisher, *messages: Message) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    publisher.publish(Batch("esnet_traffic", messages, outcomes.append))
+    return outcomes
+
+
+class FullDisk(io.RawIOBase):
+    def write(self, _content: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+class Trickle(io.RawIOBase):
+    """Takes three bytes a write, as an unbuffered stream may."""
+
+    def __init__(self) -> None:
+        self.written = b""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: object) -> int:
+        piece = bytes(content)[:3]  # type: ignore[call-overload]
+        self.written += piece
+        return len(piece)
+
+
+def test_a_message_is_one_line_with_its_own_json_as_body() -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    publisher = StdoutPublisher('an "exchange"', Stop(), stream)
+    publisher.start()
+    assert publisher.ready
+    assert publish(publisher, FIRST, SECOND) == [Outcome.CONFIRMED]
+    lines = stream.buffer.getvalue().splitlines()
+    address = {"exchange": 'an "exchange"', "routing_key": "esnet_traffic"}
+    assert [json.loads(line) for line in lines] == [
+        {**address, "message_id": each.message_id, "body": json.loads(each.body)} for each in (FIRST, SECOND)
+    ]
+    assert FIRST.body in lines[0]  # digits as they were, not as a float would print them
+
+
+def test_a_stream_of_text_is_written_too() -> None:
+    stream = io.StringIO()
+    publish(StdoutPublisher("e", Stop(), stream), SECOND)
+    assert json.loads(stream.getvalue())["body"] == {"description": "Zürich"}
+
+
+def test_a_stream_that_takes_a_part_at_a_time_gets_everything() -> None:
+    trickle = Trickle()
+    stream = io.TextIOWrapper(trickle, write_through=True)  # type: ignore[type-var]
+    assert publish(StdoutPublisher("e", Stop(), stream), FIRST) == [Outcome.CONFIRMED]
+    assert json.loads(trickle.written)["message_id"] == FIRST.message_id
+
+
+def test_an_empty_batch_is_an_error() -> None:
+    with pytest.raises(ValueError, match="empty"):
+        publish(StdoutPublisher("e", Stop(), io.StringIO()))
+
+
+def test_after_close_batches_are_lost() -> None:
+    stream = io.StringIO()
+    publisher = StdoutPublisher("e", Stop(), stream)
+    publisher.close(1.0)
+    publisher.close(1.0)
+    assert not publisher.ready
+    assert publish(publisher, FIRST) == [Outcome.LOST]
+    assert stream.getvalue() == ""
+
+
+def test_a_stream_that_this_program_closed_stops_the_run() -> None:
+    stop, stream = Stop(), io.StringIO()
+    publisher = StdoutPublisher("e", stop, stream)
+    stream.close()
+    assert publish(publisher, FIRST) == [Outcome.LOST]
+    assert stop.is_set()
+    assert stop.failure is None
+
+
+def test_a_full_disk_stops_the_run_with_a_failure(caplog: pytest.LogCaptureFixture) -> None:
+    stop = Stop()
+    publisher = StdoutPublisher("e", stop, io.TextIOWrapper(FullDisk(), write_through=True))  # type: ignore[type-var]
+    with caplog.at_level(logging.WARNING):
+        assert publish(publisher, FIRST) == [Outcome.LOST]
+        assert publish(publisher, FIRST) == [Outcome.LOST]
+    assert stop.is_set()
+    assert "No space left" in str(stop.failure)
+    assert [record.getMessage() for record in caplog.records] == ["stdout is not available error='No space left on device'"]
+
+
+def test_a_reader_that_leaves_stops_the_run_without_noise() -> None:
+    program = (
+        "from collector.contracts import Batch; from collector.model import Message\n"
+        "from collector.stdout import StdoutPublisher; from collector.stop import Stop\n"
+        "import sys\n"
+        "stop, outcomes = Stop(), []\n"
+        "publisher = StdoutPublisher('e', stop)\n"
+        "while not stop.is_set():\n"
+        "    publisher.publish(Batch('k', [Message('i', b'{}')], outcomes.append))\n"
+        "sys.exit(0 if outcomes[-1] == 'lost' and stop.failure is None else 'wrong')\n"
+    )
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-c", program]
+    ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, cwd=ROOT, timeout=20, check=False)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (0, b"")
