@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from collector.announce import Announcements
 from collector.contracts import Outcome, Publisher, Source, Store
-from collector.errors import AnswerError, UnavailableError
+from collector.errors import AnswerError, CollectorError, LockLostError, UnavailableError
 from collector.gate import Gate
 from collector.memory import Memory
 from collector.model import Listing, Series, Table, Window
@@ -178,18 +178,27 @@ class Cycle:
         asked: set[Series] = set()
         done: set[Series] = set()
         empty: list[Window] = []
+        failure: CollectorError | None = None
         written = self._monotonic()
         for results in self._parts.transfer.windows(windows, until):
             self._beat()
             for result in results:
                 asked.add(result.window.series)
                 self._note(result, empty, silence, progress)
-            if self._monotonic() - written >= ADVANCE_S:
-                done |= self._advance(progress)
+            if failure is None and self._monotonic() - written >= ADVANCE_S:
+                try:
+                    done |= self._advance(progress)
+                except CollectorError as error:
+                    # what is in flight lands first, so that the next pass finds the way clear and knows what is confirmed
+                    failure = error
+                    self._parts.gate.shut()
                 written = self._monotonic()
+        if failure:
+            raise failure
         if silence.of_all:
             progress.windows["held"] += len(empty)
-            progress.failed.append(f"Netbeam has no points for {silence.silent} series at once: taken for its failure, nothing moves")
+            line = f"Netbeam has no points for {silence.silent} series at once: taken for its failure, nothing moves"
+            progress.failed.append(line)
         else:
             progress.windows["empty"] += len(empty)
             for window in empty:
@@ -215,6 +224,8 @@ class Cycle:
 
     def _advance(self, progress: Progress) -> set[Series]:
         """Write what is confirmed: the only place that moves a checkpoint. Returns the series that have moved."""
+        if not self._parts.store.holds_lock():
+            raise LockLostError("the lock is not ours any more")
         windows = self._confirmed
         if not windows:
             return set()
@@ -230,8 +241,9 @@ class Cycle:
         parts = self._parts
         if parts.source.outage.down:
             progress.failed.append(f"Netbeam is not available: {parts.source.outage.last_error}")
-        if parts.publisher.outage.down and (progress.outstanding or progress.windows[Outcome.LOST.value] or parts.announcements.left):
-            progress.failed.append(f"{parts.publisher.outage.dependency} is not available: {parts.publisher.outage.last_error}")
+        broker = parts.publisher.outage
+        if broker.down and (progress.outstanding or progress.windows[Outcome.LOST.value] or parts.announcements.left):
+            progress.failed.append(f"{broker.dependency} is not available: {broker.last_error}")
         progress.failed += [f"no queue takes messages with routing key {key}" for key in parts.gate.unroutable]
         progress.conclude()
         for outcome, count in progress.windows.items():

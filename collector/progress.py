@@ -79,7 +79,9 @@ class Progress:
                 lags[record_type] = Lag(worst_s=behind[-1], median_s=behind[len(behind) // 2], series=len(behind))
         return lags
 
-    def report(self, *, seconds: float, database_s: float, lag: dict[RecordType, Lag], draining: int, stopped: bool) -> CycleReport:
+    def report(
+        self, *, seconds: float, database_s: float, lag: dict[RecordType, Lag], draining: int, stopped: bool
+    ) -> CycleReport:
         """The report of the cycle that has just ended."""
         if self.failed:
             outcome = CycleOutcome.FAILED

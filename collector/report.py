@@ -65,3 +65,25 @@ class CycleReport:
     def left_over(self) -> bool:
         """Whether a window, an interface message or the listing was left for the next cycle."""
         return bool(self.reasons) or self.outcome is not CycleOutcome.COMPLETE
+
+    def line(self) -> str:
+        """The figures in one line, for the log."""
+        figures = {
+            "outcome": self.outcome.value,
+            "seconds": f"{self.seconds:.1f}",
+            "listed": "failed" if self.listed is None else self.listed,
+            "active": self.active,
+            "new": self.new,
+            "retired": self.retired,
+            "held_back": self.held_back,
+            "draining": self.draining,
+            "interface_messages": self.interface_messages,
+            "points": self.points,
+            "windows": sum(self.windows.values()),
+            **{f"windows_{outcome}": count for outcome, count in sorted(self.windows.items()) if count},
+            "outstanding": self.outstanding,
+            "idle": self.idle,
+            "database_seconds": f"{self.database_s:.2f}",
+            **{f"lag_{record_type}": f"{lag.worst_s:.0f}" for record_type, lag in self.lag.items()},
+        }
+        return " ".join(f"{name}={value}" for name, value in figures.items())

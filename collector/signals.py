@@ -1,0 +1,36 @@
+"""Signals: the first asks everything to end, the second ends it at once, and a guard ends it when asking is not enough."""
+
+import logging
+import os
+import signal
+import threading
+from types import FrameType
+
+from collector.stop import Stop
+
+log = logging.getLogger(__name__)
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+LAST_RESORT_S = 7.5
+"""A stop ends within 8 s whatever hangs (SPEC section 6): the kernel, say, in a connect or a name look-up."""
+
+
+def install(stop: Stop) -> None:
+    """Let signals set `stop`; to be called in the main thread."""
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    for each in SIGNALS:
+        signal.signal(each, handle)
+    threading.Thread(target=_guard, args=(stop,), name="guard", daemon=True).start()
+
+
+def _guard(stop: Stop) -> None:
+    while not stop.wait(3600):
+        pass
+    threading.Event().wait(LAST_RESORT_S)
+    log.warning("gave up waiting for what hangs, ending now seconds=%.1f", LAST_RESORT_S)
+    os._exit(1 if stop.failure else 0)
