@@ -1,10 +1,10 @@
 """Whether the collector does its work: the judgement behind /healthz, /livez, the page and one metric."""
 
-import datetime
 from dataclasses import dataclass
 
 from collector.board import BoardSnapshot, Dependency, Role
 from collector.report import CycleOutcome
+from collector.words import duration, utc
 
 INTERVALS_WITHOUT_CYCLE = 3
 """So many poll intervals without a completed cycle are a failure (SPEC section 8)."""
@@ -39,7 +39,7 @@ def judge(snapshot: BoardSnapshot, now: float) -> Health:
     if snapshot.role is not Role.STANDBY:
         waited_s = now - snapshot.awaited_since
         if waited_s >= INTERVALS_WITHOUT_CYCLE * snapshot.poll_interval_s:
-            reasons.append(f"no cycle completed for {waited_s:.0f} s, the interval is {snapshot.poll_interval_s:g} s")
+            reasons.append(f"no cycle completed for {duration(waited_s)}; one is due every {duration(snapshot.poll_interval_s)}")
         if snapshot.latest is not None and snapshot.latest.outcome is CycleOutcome.FAILED:
             why = "; ".join(snapshot.latest.reasons)
             reasons.append(f"the last cycle failed: {why}" if why else "the last cycle failed")
@@ -57,5 +57,4 @@ def alive(snapshot: BoardSnapshot, now: float) -> bool:
 
 
 def _down(dependency: Dependency) -> str:
-    since = datetime.datetime.fromtimestamp(dependency.since_ms / 1000, datetime.UTC)
-    return f"{dependency.name} is down since {since:%Y-%m-%dT%H:%M:%SZ}: {dependency.last_error or 'no reason known'}"
+    return f"{dependency.name} is down since {utc(dependency.since_ms)} UTC: {dependency.last_error or 'no reason known'}"
