@@ -106,6 +106,10 @@ class Store(Protocol):
 
     outage: Outage
 
+    @property
+    def database_s(self) -> float:
+        """Seconds spent in the database so far; waiting for the lock does not count."""
+
     def open(self, create: bool = True) -> None:
         """Connect; with `create`, make the table when it is missing; check its columns. Safe to call again."""
 
