@@ -159,9 +159,9 @@ class Config:
         return cls(**values, warnings=warnings)
 
 
-def load(env_file: str | None = None, *, without: Collection[str] = (), environ: Mapping[str, str] = os.environ) -> Config:
-    """The configuration from the environment and the file. Raises ConfigurationError."""
-    settings = environment.gather(environ, env_file)
+def load(env_file: str | None = None, *, without: Collection[str] = (), environ: Mapping[str, str] | None = None) -> Config:
+    """The configuration from the environment (`environ` if given) and the file. Raises ConfigurationError."""
+    settings = environment.gather(os.environ if environ is None else environ, env_file)
     try:
         return Config.from_mapping(settings.values, without=without, origins=settings.origins)
     except ConfigurationError as error:
@@ -178,8 +178,9 @@ def misspelt(names: Collection[str]) -> list[str]:
     """A warning for each name that is no option and looks as if it was meant to be one."""
     warnings = []
     for name in sorted(set(names) - set(BY_NAME) - NOT_OURS):
-        prefixed = name.startswith(PREFIXES)
-        nearest = difflib.get_close_matches(name, BY_NAME, n=1, cutoff=0.0 if prefixed else RESEMBLANCE)
+        prefix = next((each for each in PREFIXES if name.startswith(each)), "")
+        candidates = [each for each in BY_NAME if each.startswith(prefix)]
+        nearest = difflib.get_close_matches(name, candidates, n=1, cutoff=0.0 if prefix else RESEMBLANCE)
         if nearest:
             warnings.append(f"{name} is not an option and has no effect: did you mean {nearest[0]}?")
     return warnings

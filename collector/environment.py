@@ -34,12 +34,12 @@ def canonical(name: str) -> str:
     return name.strip().upper().replace("-", "_")
 
 
-def gather(environ: Mapping[str, str], file: str | None = None, default_file: Path = DEFAULT_FILE) -> Settings:
-    """The environment's settings, then those of `file`, or of `default_file` if that is there.
+def gather(environ: Mapping[str, str], file: str | None = None) -> Settings:
+    """The environment's settings, then those of `file`, or of DEFAULT_FILE if that is there.
 
     Raises ConfigurationError for a file that cannot be read and for each line of it that cannot.
     """
-    path = Path(file) if file is not None else default_file if os.path.lexists(default_file) else None
+    path = Path(file) if file is not None else DEFAULT_FILE if os.path.lexists(DEFAULT_FILE) else None
     values: dict[str, str] = {}
     origins: dict[str, str] = {}
     for line, name, value in read_file(path) if path else ():
