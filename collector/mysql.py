@@ -184,8 +184,7 @@ class MysqlStore:
             rows = self._execute(columns).rows
         types = {str(table.text(row[0])).lower(): str(table.text(row[1])) for row in rows}
         if missing := table.missing_columns(types):
-            lacking = f"column {missing[0]}" if len(missing) == 1 else f"columns {', '.join(missing)}"
-            raise ConfigurationError(f"table {table.NAME} in database {database} lacks the {lacking}")
+            raise ConfigurationError(table.lacking(missing, f"database {database}"))
         narrow = [
             f"table {table.NAME} in database {database}: column {name} is {types[name]}, too narrow for {width} characters"
             for name, width in WIDTHS.items()

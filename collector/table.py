@@ -109,6 +109,11 @@ def missing_columns(present: Iterable[object]) -> tuple[str, ...]:
     return tuple(column for column in COLUMNS if column not in names)
 
 
+def lacking(columns: Sequence[str], where: str) -> str:
+    """What to say of a table that lacks these columns."""
+    return f"table {NAME} in {where} lacks the column{'s' if len(columns) > 1 else ''} {', '.join(columns)}"
+
+
 def apply(changes: Changes, dialect: Dialect, execute: Execute) -> None:
     """Insert the new rows and retire the others; the store's transaction makes it all or nothing."""
     for new in _chunks(changes.new):
