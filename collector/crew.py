@@ -1,0 +1,245 @@
+"""The threads that ask a source for windows: all at once while it answers, one at a time while it is in doubt."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from collector.backoff import growing
+from collector.breaker import Breaker, Mode
+from collector.contracts import Admit, Fetched
+from collector.model import Window
+from collector.outage import Outage
+from collector.stop import Stop
+
+PROBE_FIRST_S = 1.0
+PROBE_MOST_S = 30.0
+"""Between two windows that are asked while the source is away (SPEC section 1)."""
+LATE_S = 0.5
+"""What is in flight gets this much longer than the grace of a stop; who is stuck even then is left behind."""
+_LOOK_S = 0.25
+
+Ask = Callable[[Window, bool, float], tuple[Fetched, bool]]
+"""Asks for a window; the flag says whether to try only once, the time is the batch's `until`. The flag that comes back
+says whether the source was asked at all, rather than spared because it had wanted a pause."""
+
+
+@dataclass(eq=False, slots=True)
+class _Batch:
+    """The windows of one fetch, and who has which. All under the crew's lock."""
+
+    admit: Admit
+    deliver: Callable[[Fetched], None]
+    until: float
+    pending: deque[Window]
+    held: deque[Window] = field(default_factory=deque)
+    """Admitted when the source came into doubt, and not asked yet."""
+    taken: int = 0
+    """Windows in the hands of a thread: waiting to be admitted, or asked."""
+    asking: int = 0
+    closed: bool = False
+    """Nothing more is asked."""
+    left: bool = False
+    """The fetch has returned, so nothing more is delivered."""
+
+    @property
+    def open(self) -> bool:
+        return not self.closed and bool(self.held or self.pending)
+
+    def take(self) -> tuple[Window, bool]:
+        """The next window, and whether it is already admitted."""
+        self.taken += 1
+        return (self.held.popleft(), True) if self.held else (self.pending.popleft(), False)
+
+    def take_of_others(self, suspects: set[str], rather_any: bool) -> tuple[Window, bool] | None:
+        """The next window of a device that is not among the suspects; `rather_any`: or else the next of all."""
+        for windows, admitted in ((self.held, True), (self.pending, False)):
+            for index, window in enumerate(windows):
+                if window.series.device not in suspects:
+                    del windows[index]
+                    self.taken += 1
+                    return window, admitted
+        return self.take() if rather_any and self.open else None
+
+    def defer(self, suspects: set[str]) -> None:
+        """Put the suspects' windows behind all others."""
+        later = [window for window in self.pending if window.series.device in suspects]
+        if later:
+            self.pending = deque(window for window in self.pending if window.series.device not in suspects)
+            self.pending.extend(later)
+
+
+class Crew:
+    """`size` threads, started with the first batch. `fetch` keeps the contract of `contracts.Source.fetch`."""
+
+    def __init__(self, size: int, ask: Ask, outage: Outage, stop: Stop, *, once: bool) -> None:
+        self._size = size
+        self._ask = ask
+        self._outage = outage
+        self._stop = stop
+        self._once = once
+        self._breaker = Breaker()
+        self._changed = threading.Condition()
+        self._batch: _Batch | None = None
+        self._threads: list[threading.Thread] = []
+        self._last_failure = ""
+
+    @property
+    def away(self) -> bool:
+        """Whether the source counts as away; that lasts until a window is answered."""
+        return self._breaker.mode is Mode.AWAY
+
+    def fetch(self, windows: Sequence[Window], admit: Admit, deliver: Callable[[Fetched], None], until: float) -> None:
+        """Ask for these windows; one batch at a time."""
+        if self._stop.is_set() or not windows:
+            return
+        batch = _Batch(admit, deliver, until, deque(windows))
+        self._breaker.begin()
+        at_once = self.away
+        with self._changed:
+            self._batch = batch
+            self._start_threads()
+            self._changed.notify_all()
+        while True:
+            self._wait(batch, lambda: self._in_doubt(batch) or self._done(batch))
+            if not batch.open:
+                break
+            self._one_at_a_time(batch, at_once)
+            at_once = False
+        self._end(batch)
+
+    def _start_threads(self) -> None:
+        while len(self._threads) < self._size:
+            thread = threading.Thread(target=self._work, name=f"fetch-{len(self._threads) + 1}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _work(self) -> None:
+        try:
+            while True:
+                self._serve(*self._next())
+        except Exception as error:
+            self._stop.fail(error, threading.current_thread().name)
+
+    def _next(self) -> tuple[_Batch, Window, bool]:
+        with self._changed:
+            while True:
+                batch = self._batch
+                if batch is not None and batch.open and self._all_may_ask():
+                    return batch, *batch.take()
+                self._changed.wait()
+
+    def _serve(self, batch: _Batch, window: Window, admitted: bool) -> None:
+        admitted = admitted or batch.admit(window)
+        with self._changed:
+            ask = admitted and self._all_may_ask()
+            if ask:
+                batch.asking += 1
+            else:
+                self._give_back(batch, window if admitted else None)
+        if ask:
+            self._ask_for(batch, window, alone=False)
+
+    def _give_back(self, batch: _Batch, admitted: Window | None) -> None:
+        """A window is not asked now: held when it is admitted, the end of the batch when it is not."""
+        batch.taken -= 1
+        if admitted is None:
+            batch.closed = True
+        else:
+            batch.held.append(admitted)
+        self._changed.notify_all()
+
+    def _ask_for(self, batch: _Batch, window: Window, *, alone: bool) -> None:
+        fetched, asked = self._ask(window, alone and self.away, batch.until)
+        if not batch.left:
+            batch.deliver(fetched)
+        with self._changed:
+            batch.taken -= 1
+            batch.asking -= 1
+            if asked:
+                self._note(batch, fetched, alone)
+            if not batch.asking and (not batch.open or self._breaker.mode is not Mode.FULL):
+                self._changed.notify_all()
+
+    def _note(self, batch: _Batch, fetched: Fetched, alone: bool) -> None:
+        breaker = self._breaker
+        if fetched.failure is not None:
+            self._last_failure = fetched.failure
+            breaker.failed(fetched.window.series.device, alone)
+            if breaker.mode is Mode.AWAY:
+                self._outage.failed(fetched.failure)
+            return
+        doubted = breaker.mode is not Mode.FULL
+        if doubted:
+            batch.defer(breaker.suspects)
+        breaker.succeeded()
+        self._outage.ended()
+        if doubted:
+            self._changed.notify_all()
+
+    def _one_at_a_time(self, batch: _Batch, at_once: bool) -> None:
+        """Ask in the calling thread until one succeeds, or until the batch is at its end; `at_once`: do not wait at first."""
+        delays_s = growing(PROBE_FIRST_S, PROBE_MOST_S)
+        while batch.open and self._breaker.mode is not Mode.FULL and not self._stop.is_set():
+            if self.away and not at_once and (self._once or not self._wait_for_probe(next(delays_s), batch.until)):
+                with self._changed:
+                    batch.closed = True
+                return
+            at_once = False
+            with self._changed:
+                taken = batch.take_of_others(self._breaker.suspects, rather_any=self.away)
+                if taken is None:
+                    self._no_other_left()
+                    continue
+            window, admitted = taken
+            admitted = admitted or batch.admit(window)
+            with self._changed:
+                if not admitted:
+                    self._give_back(batch, None)
+                    return
+                batch.asking += 1
+            self._ask_for(batch, window, alone=True)
+
+    def _wait_for_probe(self, seconds: float, until: float) -> bool:
+        """False when the cycle is over first."""
+        return not self._stop.wait(min(seconds, until - time.monotonic())) and time.monotonic() < until
+
+    def _no_other_left(self) -> None:
+        self._breaker.no_other_left()
+        if self.away:
+            self._outage.failed(self._last_failure)
+
+    def _end(self, batch: _Batch) -> None:
+        """Wait for what is in flight, and deliver what was admitted and not asked."""
+        with self._changed:
+            batch.closed = batch.closed or bool(batch.pending)
+        self._wait(batch, lambda: not batch.taken)
+        with self._changed:
+            if not batch.closed and self._breaker.mode is Mode.CAREFUL:
+                self._no_other_left()
+            batch.left = True
+            self._batch = None
+        for window in batch.held:
+            batch.deliver(Fetched(window, failure="not asked: the source is away, or the collector stops"))
+
+    def _all_may_ask(self) -> bool:
+        return self._breaker.mode is Mode.FULL and not self._stop.is_set()
+
+    def _in_doubt(self, batch: _Batch) -> bool:
+        return self._breaker.mode is not Mode.FULL and not batch.asking and batch.open
+
+    @staticmethod
+    def _done(batch: _Batch) -> bool:
+        return not batch.open and not batch.taken
+
+    def _wait(self, batch: _Batch, over: Callable[[], bool]) -> None:
+        """Wait for that, or for a stop: then nothing more is asked, and who is stuck is left behind after the grace."""
+        with self._changed:
+            while not over():
+                give_up_at = self._stop.give_up_at
+                if give_up_at is not None:
+                    batch.closed = True
+                    if time.monotonic() > give_up_at + LATE_S:
+                        return
+                self._changed.wait(_LOOK_S)
