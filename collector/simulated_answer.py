@@ -13,6 +13,8 @@ from http.client import responses
 from typing import Any, Protocol
 
 MAX_HEAD_BYTES = 65_536
+MOST_MS = 366 * 86_400_000
+"""A longer window is a mistake."""
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -59,6 +61,25 @@ class Answer:
         elif self.status != 204:
             lines.append(f"Content-Length: {len(self.body)}")
         return "\r\n".join(lines).encode() + b"\r\n\r\n"
+
+
+def target_of(head: bytes) -> tuple[bytes, bytes]:
+    """Path and query of the request line; of a whole URL, as a proxy is asked, too."""
+    target = head.split(b" ", 2)[1]
+    if not target.startswith(b"/"):
+        target = b"/" + target.partition(b"://")[2].partition(b"/")[2]
+    path, _, query = target.partition(b"?")
+    return path, query
+
+
+def window_of(query: bytes) -> tuple[int, int] | None:
+    """`begin` and `end` in ms; None when they are no window."""
+    try:
+        fields = dict(part.split(b"=", 1) for part in query.split(b"&"))
+        begin_ms, end_ms = int(fields[b"begin"]), int(fields[b"end"])
+    except (ValueError, KeyError):
+        return None
+    return (begin_ms, end_ms) if 0 <= end_ms - begin_ms <= MOST_MS else None
 
 
 class Site(Protocol):

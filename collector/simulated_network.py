@@ -195,7 +195,7 @@ class SimulatedNetwork:
         return (now_ms + number % AWAY_EVERY * (self.change_ms // AWAY_EVERY)) // self.change_ms
 
     def interface(self, resource: str, now_ms: int) -> JsonObject:
-        """Its object in the listing: the 24 keys of SPEC section 1, some of them null or empty."""
+        """Its object in the listing: the 23 keys of SPEC section 1, some of them null or empty."""
         number = self._hash(resource)
         name = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), resource.rpartition("/")[2])
         device = resource.split("/")[1] if resource.count("/") > 1 else resource

@@ -19,8 +19,8 @@ from types import TracebackType
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from collector.model import GRID_MS, RecordType
-from collector.simulated_answer import Answer, Connection
+from collector.model import RecordType
+from collector.simulated_answer import Answer, Connection, target_of, window_of
 from collector.simulated_content import bodies, encode
 from collector.simulated_faults import Behaviour, Fault, Kind
 from collector.simulated_network import Nothing, Point, SimulatedNetwork
@@ -30,8 +30,6 @@ log = logging.getLogger(__name__)
 BASE_PATH = "/api/network/esnet/prod"
 LEGAL_IN_A_PATH = "%/:@!$&'()*+,;="
 """Characters of a resource that a URL holds as they are (RFC 3986, pchar); others are asked for percent-encoded."""
-MOST_TICKS = 1_000_000
-"""A window that holds more than so many points, almost a year, is a mistake."""
 START_S = 10.0
 _NOT_FOUND = Answer(404, b'{"error":"not found"}')
 _BAD_REQUEST = Answer(400, b'{"error":"begin and end are times in ms"}')
@@ -119,6 +117,20 @@ class Simulation:
         if self.failure:
             raise RuntimeError("the simulation failed") from self.failure
 
+    def reset_connections(self) -> None:
+        """Reset all connections that are open, idle ones too; new ones are welcome."""
+        if self._loop:
+            self._loop.call_soon_threadsafe(self._reset_connections)
+
+    def _reset_connections(self) -> None:
+        for connection in tuple(self.open_connections):
+            connection.abort()
+
+    def asked(self, resource: str, record_type: RecordType) -> list[tuple[int, int]]:
+        """The windows that were asked for, in order, as far as requests were recorded."""
+        wanted = (resource, record_type)
+        return [(each.begin_ms, each.end_ms) for each in tuple(self.requests) if (each.resource, each.record_type) == wanted]
+
     def __enter__(self) -> "Simulation":
         return self.start()
 
@@ -141,8 +153,7 @@ class Simulation:
         ready.set()
         await self._end.wait()
         server.close()
-        for connection in tuple(self.open_connections):
-            connection.abort()
+        self._reset_connections()
         while self.open_connections:
             await asyncio.sleep(0)
 
@@ -184,7 +195,7 @@ class Simulation:
 
     def answer(self, head: bytes) -> Answer | bytes:
         """What this request gets."""
-        path, query = _target(head)
+        path, query = target_of(head)
         series = self._routes.get(path)
         if b"://" in head[:16]:
             self.counts["proxied"] += 1
@@ -195,7 +206,7 @@ class Simulation:
             self.counts["listing"] += 1
             return self._listing()
         self.counts["points"] += 1
-        window = _window(query)
+        window = window_of(query)
         if window is None:
             return _BAD_REQUEST
         return self._answer_points(*series, *window)
@@ -231,28 +242,10 @@ class Simulation:
         return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n%sContent-Length: %d\r\n\r\n%s" % (line, len(body), body)
 
     def _recorded(self, at: float, head: bytes) -> Request:
-        path, query = _target(head)
+        path, query = target_of(head)
         request = Request(at, head.decode("latin-1"), path.decode("latin-1"))
-        series, window = self._routes.get(path), _window(query)
+        series, window = self._routes.get(path), window_of(query)
         return Request(*request[:3], *series, *window) if series and window else request
-
-
-def _target(head: bytes) -> tuple[bytes, bytes]:
-    """Path and query of the request line; of a whole URL, as a proxy is asked, too."""
-    target = head.split(b" ", 2)[1]
-    if not target.startswith(b"/"):
-        target = b"/" + target.partition(b"://")[2].partition(b"/")[2]
-    path, _, query = target.partition(b"?")
-    return path, query
-
-
-def _window(query: bytes) -> tuple[int, int] | None:
-    try:
-        fields = dict(part.split(b"=", 1) for part in query.split(b"&"))
-        begin_ms, end_ms = int(fields[b"begin"]), int(fields[b"end"])
-    except (ValueError, KeyError):
-        return None
-    return (begin_ms, end_ms) if 0 <= end_ms - begin_ms < MOST_TICKS * GRID_MS else None
 
 
 def _strike(faults: Sequence[Fault], resource: str, record_type: str, length_ms: int) -> Fault | None:
