@@ -61,7 +61,7 @@ def _add_run_and_common(parser: argparse.ArgumentParser) -> None:
 def _add_status(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
     parser.add_argument("--json", dest="as_json", action="store_true", help="print one JSON object")
-    parser.add_argument("--max-lag", dest="max_lag_s", metavar="S", type=_seconds, help="seconds behind that are too many: exit 1")
+    parser.add_argument("--max-lag", dest="max_lag_s", metavar="S", type=_seconds, help="seconds behind that are too many")
     parser.add_argument("name", nargs="?", metavar="NAME", help="explain this interface")
 
 
