@@ -1,0 +1,59 @@
+"""`python -m collector.healthcheck`, for a container's HEALTHCHECK: exit code 0 when /healthz says so, or when there is none."""
+
+import http.client
+import os
+import sys
+from collections.abc import Mapping
+
+from collector.environment import gather
+from collector.errors import CollectorError, ConfigurationError
+from collector.options import BY_NAME, UnfitError
+
+TIMEOUT_S = 5.0
+"""Less than the image's HEALTHCHECK allows."""
+MOST_SHOWN_BYTES = 4096
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- compared with, not listened on
+
+
+def main(environ: Mapping[str, str] = os.environ) -> int:
+    """Ask the collector beside this; the exit code. Finds it by METRICS_PORT and METRICS_HOST, as the collector does."""
+    try:
+        host, port = address(environ)
+        if port == 0:
+            print("METRICS_PORT is 0: nothing to ask")
+            return 0
+        status, answer = ask(host, port)
+    except (CollectorError, OSError, http.client.HTTPException) as error:
+        print(f"{type(error).__name__}: {error}")
+        return 1
+    print(answer.strip())
+    return 0 if status == 200 else 1
+
+
+def address(environ: Mapping[str, str]) -> tuple[str, int]:
+    """Where the collector answers; port 0 when it does not. Raises ConfigurationError."""
+    values = gather(environ).values
+    found = []
+    for name in ("METRICS_HOST", "METRICS_PORT"):
+        option = BY_NAME[name]
+        try:
+            found.append(option.kind.parse(values.get(name, option.default)))
+        except UnfitError as error:
+            raise ConfigurationError(f"{name} must be {option.kind.expected}") from error
+    host, port = found
+    return LOOPBACK.get(host, host), port
+
+
+def ask(host: str, port: int) -> tuple[int, str]:
+    """The status and the text of /healthz; no proxy is used. Raises OSError or HTTPException."""
+    connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", "/healthz")
+        response = connection.getresponse()
+        return response.status, response.read(MOST_SHOWN_BYTES).decode("utf-8", "replace")
+    finally:
+        connection.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
