@@ -111,7 +111,10 @@ class Store(Protocol):
         """Seconds spent in the database so far; waiting for the lock does not count."""
 
     def open(self, create: bool = True) -> None:
-        """Connect; with `create`, make the table when it is missing; check its columns. Safe to call again."""
+        """Connect; with `create`, make the table when it is missing (without it: NoTableError); check its columns.
+
+        Safe to call again.
+        """
 
     def take_lock(self, timeout_s: float) -> bool:
         """Become the only writer; False when another one is, after waiting up to `timeout_s`."""

@@ -28,3 +28,7 @@ class ConfigurationError(CollectorError):
     def __init__(self, problems: Iterable[str] | str) -> None:
         self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
         super().__init__("; ".join(self.problems))
+
+
+class NoTableError(ConfigurationError):
+    """The database, or the file, has no table of that name."""

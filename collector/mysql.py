@@ -16,9 +16,9 @@ from typing import TypeVar
 from collector import table
 from collector.backoff import jittered
 from collector.config import MysqlSettings
-from collector.errors import CollectorError, ConfigurationError, LockLostError, UnavailableError
+from collector.errors import CollectorError, ConfigurationError, LockLostError, NoTableError, UnavailableError
 from collector.model import Changes, Table, Window
-from collector.mysql_session import TIMEOUT_S, AgainError, NoTableError, Session, SessionLostError
+from collector.mysql_session import TIMEOUT_S, AgainError, Session, SessionLostError
 from collector.outage import Outage
 from collector.stop import Stop
 from collector.table import Dialect, Execute, Result
@@ -146,6 +146,8 @@ class MysqlStore:
                 if held:
                     raise LockLostError(f"the lock is lost: {error}") from error
                 raise
+            except NoTableError:
+                raise  # the server is there
             except (UnavailableError, ConfigurationError) as error:
                 self.outage.failed(str(error))
                 raise
@@ -179,7 +181,7 @@ class MysqlStore:
             rows = self._execute(columns).rows
         except NoTableError as error:
             if not create:
-                raise ConfigurationError(f"no table {table.NAME} in database {database} (MYSQL_DATABASE)") from error
+                raise NoTableError(f"no table {table.NAME} in database {database} (MYSQL_DATABASE)") from error
             self._create()
             rows = self._execute(columns).rows
         types = {str(table.text(row[0])).lower(): str(table.text(row[1])) for row in rows}

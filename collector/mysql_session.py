@@ -12,7 +12,7 @@ import mysql.connector
 from mysql.connector.errors import ConnectionTimeoutError, ReadTimeoutError, WriteTimeoutError
 
 from collector.config import MysqlSettings
-from collector.errors import CollectorError, ConfigurationError, UnavailableError
+from collector.errors import CollectorError, ConfigurationError, NoTableError, UnavailableError
 from collector.table import Result
 
 # at DEBUG the driver logs what it answers to the server's authentication, at times the password itself
@@ -54,10 +54,6 @@ class SessionLostError(UnavailableError):
 
 class AgainError(UnavailableError):
     """The same transaction, the whole of it, is worth another try at once."""
-
-
-class NoTableError(ConfigurationError):
-    """There is no table of that name."""
 
 
 class Session:

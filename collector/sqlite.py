@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from collector import table
-from collector.errors import CollectorError, ConfigurationError, LockLostError, UnavailableError
+from collector.errors import CollectorError, ConfigurationError, LockLostError, NoTableError, UnavailableError
 from collector.model import Changes, Table, Window
 from collector.outage import Outage
 from collector.stop import Stop
@@ -119,6 +119,8 @@ class SqliteStore:
             try:
                 yield
                 self.outage.ended()
+            except NoTableError:
+                raise  # nothing has failed
             except CollectorError as error:
                 self.outage.failed(str(error))
                 raise
@@ -136,7 +138,7 @@ class SqliteStore:
 
     def _connect(self) -> sqlite3.Connection:
         if not self._path.exists():
-            raise ConfigurationError(f"SQLite file {self._path}: there is no such file")
+            raise NoTableError(f"SQLite file {self._path}: there is no such file")
         uri = self._path.absolute().as_uri() + "?mode=rw"  # never creates; reads a file that may not be written
         try:
             return sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
@@ -148,7 +150,7 @@ class SqliteStore:
             self._execute(CREATE)
         present = [row[1] for row in self._execute(f"PRAGMA table_info({table.NAME})").rows]
         if not present:
-            raise ConfigurationError(f"no table {table.NAME} in SQLite file {self._path}")
+            raise NoTableError(f"no table {table.NAME} in SQLite file {self._path}")
         if missing := table.missing_columns(present):
             raise ConfigurationError(table.lacking(missing, f"SQLite file {self._path}"))
 
