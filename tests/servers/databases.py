@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import mysql.connector
 
@@ -58,6 +58,13 @@ class DatabaseServer:
         self._directory: Path | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count(1)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def start(self) -> None:
         """Start it and wait until it takes connections. Raises MissingServerError, or RuntimeError with its log's end."""

@@ -11,19 +11,15 @@ from tests.servers.rabbitmq import RabbitServer
 @pytest.fixture(scope="session")
 def mariadb() -> Iterator[MariaDB]:
     """A MariaDB, shared by all tests of the run: whoever freezes or stops it brings it back."""
-    server = MariaDB()
-    server.start()
-    yield server
-    server.stop()
+    with MariaDB() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
 def mysql56() -> Iterator[MySQL56]:
     """A MySQL 5.6.24, shared like the MariaDB."""
-    server = MySQL56()
-    server.start()
-    yield server
-    server.stop()
+    with MySQL56() as server:
+        yield server
 
 
 @pytest.fixture(params=["mariadb", "mysql56"])

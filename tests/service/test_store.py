@@ -1,0 +1,373 @@
+"""What every store promises (contracts.Store), on MariaDB, on MySQL 5.6 and on an SQLite file."""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from collector import table
+from collector.config import MysqlSettings, Secret
+from collector.contracts import Store
+from collector.errors import CollectorError, ConfigurationError, LockLostError, UnavailableError
+from collector.model import Changes, NewRow, RecordType, Retirement, Row, Series, Window
+from collector.mysql import MysqlStore
+from collector.sqlite import SqliteStore
+from collector.stop import Stop
+from tests.servers.databases import Account, DatabaseServer
+
+NOW = 1_790_000_000_000
+T0, T1, T2, T3 = (NOW - 3_600_000 + minute * 60_000 for minute in (0, 10, 20, 30))
+TRAFFIC, ERRORS, DISCARDS = RecordType.TRAFFIC, RecordType.ERRORS, RecordType.DISCARDS
+NAMES = ("devices/a/interfaces/Ae1", "devices/a/interfaces/ae1", "devices/a/interfaces/1%2F1", "devices/a/interfaces/1%2f1")
+ODD = ("a/b';DROP/**/TABLE/**/x;--", 'a/"b\\', "a/b\\';", "a/%25s%28x%29s", "a/`b`--/**/c", "a/b\\", "a/~!$&()*+,=@_{}|^<>")
+
+
+class MysqlPlace:
+    """A database of one server."""
+
+    def __init__(self, server: DatabaseServer) -> None:
+        self.server = server
+        self.account: Account = server.fresh_database()
+        self.where = f"database {self.account.database}"
+
+    def store(self, stop: Stop) -> Store:
+        account = self.account
+        settings = MysqlSettings(
+            host="127.0.0.1",
+            port=self.server.port,
+            database=account.database,
+            user=account.user,
+            password=Secret(account.password),
+        )
+        return MysqlStore(settings, stop)
+
+    def sql(self, statement: str) -> list[tuple[object, ...]]:
+        return self.server.sql(statement, database=self.account.database)
+
+    def fail_on_update(self) -> None:
+        self.sql("CREATE TRIGGER no BEFORE UPDATE ON esnet_interfaces FOR EACH ROW SIGNAL SQLSTATE '45000'")
+
+
+class SqlitePlace:
+    """A file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.where = str(path)
+
+    def store(self, stop: Stop) -> Store:
+        return SqliteStore(str(self.path), stop)
+
+    def sql(self, statement: str) -> list[tuple[object, ...]]:
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
+            return connection.execute(statement).fetchall()
+
+    def fail_on_update(self) -> None:
+        self.sql("CREATE TRIGGER no BEFORE UPDATE ON esnet_interfaces BEGIN SELECT RAISE(ABORT, 'no'); END")
+
+
+Place = MysqlPlace | SqlitePlace
+NewStore = Callable[..., Store]
+
+
+@pytest.fixture(params=["mariadb", "mysql56", "sqlite"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    if request.param == "sqlite":
+        return SqlitePlace(tmp_path / "table #1?.sqlite")
+    return MysqlPlace(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def new_store(place: Place) -> Iterator[NewStore]:
+    """Makes a store, not yet open; all of them are closed at the end."""
+    made: list[Store] = []
+
+    def make(stop: Stop | None = None) -> Store:
+        made.append(place.store(stop or Stop()))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def store(new_store: NewStore) -> Store:
+    """A store that is open and holds the lock, on an empty table."""
+    made = new_store()
+    made.open()
+    assert made.take_lock(0)
+    return made
+
+
+def insert(store: Store, *names: str) -> tuple[Row, ...]:
+    store.apply(Changes(new=tuple(NewRow(name, T0) for name in names)))
+    return store.read(NOW).rows
+
+
+def window(row: Row, end_ms: int, checkpoint_ms: int | None = None, record_type: RecordType = TRAFFIC) -> Window:
+    return Window(Series(row.id, row.name, record_type), checkpoint_ms or T0, end_ms, checkpoint_ms)
+
+
+def test_a_missing_table_is_created_with_the_columns_of_the_specification(store: Store, place: Place) -> None:
+    place.sql(f"SELECT {', '.join(table.COLUMNS)} FROM esnet_interfaces")
+    assert store.read(NOW).rows == ()
+    assert store.outage.up_once
+    assert not store.outage.down
+
+
+def test_opening_again_keeps_the_lock_and_the_rows(store: Store) -> None:
+    insert(store, *NAMES)
+    store.open()
+    assert store.holds_lock()
+    assert store.take_lock(0)
+    assert len(store.read(NOW).rows) == len(NAMES)
+
+
+def test_a_reader_creates_nothing_and_says_what_is_missing(new_store: NewStore, place: Place) -> None:
+    if isinstance(place, SqlitePlace):
+        place.sql("CREATE TABLE other (x int)")
+    reader = new_store()
+    with pytest.raises(ConfigurationError, match=r"no table esnet_interfaces in .*") as caught:
+        reader.open(create=False)
+    assert place.where in str(caught.value)
+    assert reader.outage.down
+    new_store().open()
+    reader.open(create=False)
+    assert reader.read(NOW).rows == ()
+    assert not reader.outage.down
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_table_that_lacks_columns_is_refused_and_they_are_named(new_store: NewStore, place: Place, create: bool) -> None:
+    columns = ", ".join(f"{name} varchar(128)" for name in table.COLUMNS if name not in ("active_until", "errors_until"))
+    place.sql(f"CREATE TABLE esnet_interfaces ({columns})")
+    with pytest.raises(ConfigurationError, match="lacks the columns active_until, errors_until") as caught:
+        new_store().open(create=create)
+    assert place.where in str(caught.value)
+
+
+def test_new_rows_and_retired_ones_are_read_back(store: Store) -> None:
+    new = (NewRow(NAMES[0], T1, {TRAFFIC: T0, ERRORS: T1}), NewRow(NAMES[1], T1))
+    store.apply(Changes(new=new))
+    first, second = store.read(NOW).rows
+    assert first == Row(first.id, NAMES[0], T1, None, {TRAFFIC: T0, ERRORS: T1})
+    assert second == Row(second.id, NAMES[1], T1)
+    store.apply(Changes(new=(NewRow(NAMES[2], T2),), retired=(Retirement(first.id, first.name, T2),)))
+    assert store.read(NOW).rows == (
+        Row(first.id, NAMES[0], T1, T2, {TRAFFIC: T0, ERRORS: T1}),
+        second,
+        Row(second.id + 1, NAMES[2], T2),
+    )
+
+
+def test_rows_that_are_retired_at_different_times_keep_their_own(store: Store) -> None:
+    rows = insert(store, *NAMES)
+    store.apply(Changes(retired=tuple(Retirement(row.id, row.name, at) for row, at in zip(rows, (T1, T2, T1), strict=False))))
+    assert [row.active_until_ms for row in store.read(NOW).rows] == [T1, T2, T1, None]
+
+
+def test_names_of_every_kind_come_back_and_move_as_they_are(store: Store) -> None:
+    rows = insert(store, *NAMES, *ODD)
+    assert [row.name for row in rows] == [*NAMES, *ODD]
+    assert store.advance([window(row, T1) for row in rows]) == []
+    store.apply(Changes(retired=tuple(Retirement(row.id, row.name, T2) for row in rows)))
+    for row in store.read(NOW).rows:
+        assert (row.active_until_ms, row.checkpoints) == (T2, {TRAFFIC: T1})
+
+
+def test_changes_are_all_or_nothing(store: Store, place: Place) -> None:
+    (row,) = insert(store, NAMES[0])
+    place.fail_on_update()
+    with pytest.raises(CollectorError):
+        store.apply(Changes(new=(NewRow(NAMES[1], T1),), retired=(Retirement(row.id, row.name, T1),)))
+    assert store.read(NOW).rows == (row,)
+    assert store.holds_lock()
+    place.sql("DROP TRIGGER no")
+    store.apply(Changes(new=(NewRow(NAMES[1], T1),), retired=(Retirement(row.id, row.name, T1),)))
+    assert [each.active for each in store.read(NOW).rows] == [False, True]
+    assert not store.outage.down
+
+
+def test_checkpoints_move_by_record_type(store: Store) -> None:
+    rows = insert(store, *NAMES)
+    assert store.advance([window(rows[0], T1), window(rows[1], T2, None, ERRORS), window(rows[1], T1, None, DISCARDS)]) == []
+    assert store.advance([window(rows[0], T3, T1)]) == []
+    assert [row.checkpoints for row in store.read(NOW).rows] == [{TRAFFIC: T3}, {ERRORS: T2, DISCARDS: T1}, {}, {}]
+
+
+def test_a_checkpoint_that_an_operator_rewound_stays_and_its_window_comes_back(store: Store, place: Place) -> None:
+    rows = insert(store, *NAMES)
+    assert store.advance([window(row, T2) for row in rows]) == []
+    place.sql(f"UPDATE esnet_interfaces SET traffic_until = '{T1}' WHERE id = {rows[1].id}")
+    place.sql(f"UPDATE esnet_interfaces SET traffic_until = NULL WHERE id = {rows[2].id}")
+    place.sql(f"DELETE FROM esnet_interfaces WHERE id = {rows[3].id}")
+    windows = [window(row, T3, T2) for row in rows]
+    assert store.advance(windows) == windows[1:]
+    assert [row.checkpoints for row in store.read(NOW).rows] == [{TRAFFIC: T3}, {TRAFFIC: T1}, {}]
+
+
+def test_the_same_advance_again_counts_as_written(store: Store) -> None:
+    rows = insert(store, *NAMES)
+    windows = [window(rows[0], T1), window(rows[0], T2, T1), window(rows[1], T1)]
+    for _ in range(2):
+        assert store.advance(windows) == []
+        assert [row.checkpoints for row in store.read(NOW).rows] == [{TRAFFIC: T2}, {TRAFFIC: T1}, {}, {}]
+
+
+def test_rows_that_cannot_be_trusted_are_read_apart(store: Store, place: Place) -> None:
+    rows = insert(store, *NAMES)
+    place.sql(f"UPDATE esnet_interfaces SET traffic_until = '999' WHERE id = {rows[1].id}")
+    place.sql(f"UPDATE esnet_interfaces SET active_from = '{NOW + 2 * 86_400_000}' WHERE id = {rows[2].id}")
+    found = store.read(NOW)
+    assert [row.id for row in found.rows] == [rows[0].id, rows[3].id]
+    assert ["999" in found.untrusted[0].reason, "a day ahead" in found.untrusted[1].reason] == [True, True]
+
+
+def test_ten_thousand_rows_are_written_and_read_whole(store: Store, record_property: Callable[[str, object], None]) -> None:
+    names = [f"devices/d{number // 70}/interfaces/{number}" for number in range(10_679)]
+    taken_s = {}
+    began = time.monotonic()
+    store.apply(Changes(new=tuple(NewRow(name, T0) for name in names)))
+    taken_s["insert"] = time.monotonic() - began
+    began = time.monotonic()
+    rows = store.read(NOW).rows
+    taken_s["read"] = time.monotonic() - began
+    assert [row.name for row in rows] == names
+    began = time.monotonic()
+    assert store.advance([window(row, T1, None, each) for row in rows for each in RecordType]) == []
+    taken_s["advance 32,037"] = time.monotonic() - began
+    assert {tuple(row.checkpoints.values()) for row in store.read(NOW).rows} == {(T1, T1, T1)}
+    record_property("seconds", taken_s)
+
+
+def test_the_lock_has_one_holder_and_is_free_once_that_one_has_closed(new_store: NewStore) -> None:
+    first, second = new_store(), new_store()
+    first.open()
+    second.open()
+    assert first.take_lock(0)
+    assert not second.take_lock(0)
+    assert (first.holds_lock(), second.holds_lock()) == (True, False)
+    first.close()
+    assert not first.holds_lock()
+    assert second.take_lock(10)
+    first.close()
+
+
+def test_a_standby_takes_over_while_it_waits(new_store: NewStore) -> None:
+    first, second = new_store(), new_store()
+    first.open()
+    second.open()
+    assert first.take_lock(0)
+    taken: list[bool] = []
+    waiting = threading.Thread(target=lambda: taken.append(second.take_lock(20)))
+    waiting.start()
+    first.close()
+    waiting.join(20)
+    assert taken == [True]
+
+
+def test_waiting_for_the_lock_ends_at_a_stop(new_store: NewStore) -> None:
+    stop = Stop()
+    first, second = new_store(), new_store(stop)
+    first.open()
+    second.open()
+    assert first.take_lock(0)
+    began = time.monotonic()
+    threading.Timer(0.2, stop.set).start()
+    assert not second.take_lock(60)
+    assert time.monotonic() - began < 5
+
+
+def test_nothing_is_written_without_the_lock(new_store: NewStore, store: Store) -> None:
+    rows = insert(store, *NAMES)
+    other = new_store()
+    other.open()
+    with pytest.raises(LockLostError):
+        other.apply(Changes(new=(NewRow("devices/b", T0),)))
+    with pytest.raises(LockLostError):
+        other.advance([window(rows[0], T1)])
+    assert other.read(NOW).rows == rows
+
+
+def test_a_reader_reads_beside_the_one_who_writes(new_store: NewStore, store: Store) -> None:
+    rows = insert(store, *NAMES)
+    reader = new_store()
+    reader.open(create=False)
+    assert reader.read(NOW).rows == rows
+    assert store.advance([window(rows[0], T1)]) == []
+    assert reader.read(NOW).rows[0].checkpoints == {TRAFFIC: T1}
+
+
+def test_a_closed_store_can_be_opened_again(store: Store) -> None:
+    insert(store, *NAMES)
+    store.close()
+    with pytest.raises(UnavailableError):
+        store.read(NOW)
+    with pytest.raises(LockLostError):
+        store.apply(Changes())
+    store.open()
+    assert store.take_lock(5)
+    assert len(store.read(NOW).rows) == len(NAMES)
+
+
+def test_time_in_the_database_is_added_up(store: Store) -> None:
+    before = store.database_s
+    insert(store, *NAMES)
+    assert 0 < before < store.database_s
+
+
+class TestSqliteFile:
+    """What only a file can do."""
+
+    @pytest.fixture
+    def stop(self) -> Stop:
+        return Stop()
+
+    @pytest.mark.parametrize("create", [True, False])
+    @pytest.mark.parametrize("name", ["", "missing/table.sqlite", "text"])
+    def test_a_path_that_cannot_be_the_table_is_refused_by_name(
+        self, tmp_path: Path, stop: Stop, name: str, create: bool
+    ) -> None:
+        (tmp_path / "text").write_text("this is no database, and longer than a header of SQLite would be: " * 20)
+        path = str(tmp_path / name)
+        with pytest.raises(ConfigurationError) as caught, closing(SqliteStore(path, stop)) as store:
+            store.open(create=create)
+        assert path in str(caught.value)
+
+    def test_a_reader_does_not_create_the_file(self, tmp_path: Path, stop: Stop) -> None:
+        path = tmp_path / "none.sqlite"
+        with pytest.raises(ConfigurationError, match="there is no such file"):
+            SqliteStore(str(path), stop).open(create=False)
+        assert not path.exists()
+
+    def test_a_file_that_was_replaced_is_not_written_any_more(self, tmp_path: Path, stop: Stop) -> None:
+        path = tmp_path / "table.sqlite"
+        with closing(SqliteStore(str(path), stop)) as store:
+            store.open()
+            assert store.take_lock(0)
+            insert(store, *NAMES)
+            path.unlink()
+            with pytest.raises(LockLostError, match="moved, replaced or removed"):
+                store.apply(Changes(new=(NewRow("devices/b", T0),)))
+            assert not store.holds_lock()
+            store.open()
+            assert store.take_lock(0)
+            assert store.read(NOW).rows == ()
+
+    def test_somebody_elses_long_transaction_is_an_outage_that_passes(self, tmp_path: Path, stop: Stop) -> None:
+        path = tmp_path / "table.sqlite"
+        with closing(SqliteStore(str(path), stop)) as store, closing(sqlite3.connect(path, isolation_level=None)) as other:
+            store.open()
+            assert store.take_lock(0)
+            other.execute("BEGIN EXCLUSIVE")
+            with pytest.raises(UnavailableError, match="locked"):
+                store.apply(Changes(new=(NewRow("devices/b", T0),)))
+            assert store.outage.down
+            other.execute("ROLLBACK")
+            assert [row.name for row in insert(store, "devices/b")] == ["devices/b"]
+            assert not store.outage.down
