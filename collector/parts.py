@@ -38,9 +38,9 @@ def source(config: Config, stop: Stop, tally: Tally, *, once: bool = False, rate
 def store(config: Config, sqlite: str | None, stop: Stop) -> Store:
     """The table in MySQL, or in the SQLite file that replaces it."""
     if sqlite is not None:
-        return SqliteStore(sqlite, config.record_types, stop)
+        return SqliteStore(sqlite, stop)
     assert config.mysql is not None, "a configuration without MySQL needs a file"  # noqa: S101  # a slip in the code, not the operator's
-    return MysqlStore(config.mysql, config.record_types, stop)
+    return MysqlStore(config.mysql, stop)
 
 
 def publisher(config: Config, to_stdout: bool, stop: Stop, tally: Tally) -> Publisher:
@@ -65,8 +65,15 @@ def gate(
 
 def transfer(config: Config, source: Source, publisher: Publisher, gate: Gate, stop: Stop, tally: Tally) -> Transfer:
     """The way from one to the other."""
-    keys = {"interface_key": config.interface_key, "traffic_key": config.traffic_key}
-    return Transfer(source, publisher, gate, **keys, stop=stop, tally=tally)
+    return Transfer(
+        source,
+        publisher,
+        gate,
+        interface_key=config.interface_key,
+        traffic_key=config.traffic_key,
+        stop=stop,
+        tally=tally,
+    )
 
 
 def cycle(
