@@ -65,6 +65,7 @@ class Confirms:
         self._sent: list[Sent] = []
         self._waiting: deque[Batch] = deque()
         self._last_tag = 0
+        self._repeated = 0  # the last tag of what had been pending when the channel began
 
     def add(self, batch: Batch) -> None:
         """Let a batch wait to be sent."""
@@ -79,6 +80,11 @@ class Confirms:
     def pending(self) -> bool:
         """Whether somebody still waits for a batch's outcome."""
         return bool(self._waiting) or any(not each.given_up for each in self._sent)
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether all that was pending when the channel began has been settled on it, and so did not end it."""
+        return self._last_tag >= self._repeated and (not self._sent or self._sent[0].first > self._repeated)
 
     def send_next(self) -> Batch | None:
         """The next waiting batch, which counts as sent now; None when none waits."""
@@ -126,6 +132,7 @@ class Confirms:
         self._waiting.extendleft(each.batch for each in reversed(self._sent) if not each.given_up)
         self._sent.clear()
         self._last_tag = 0
+        self._repeated = sum(len(batch.messages) for batch in self._waiting)
 
     def give_up(self) -> list[Batch]:
         """Forget all that is pending; returns it. Tags of what was sent are still awaited, for nobody."""
@@ -134,4 +141,5 @@ class Confirms:
             each.given_up = True
         given_up += self._waiting
         self._waiting.clear()
+        self._repeated = min(self._repeated, self._last_tag)
         return given_up

@@ -152,6 +152,35 @@ def test_what_is_given_up_is_not_sent_again_and_not_told_twice() -> None:
     assert confirms.send_next() is None
 
 
+def test_a_channel_has_caught_up_when_all_that_was_pending_before_it_is_settled() -> None:
+    confirms = Confirms()
+    assert confirms.caught_up
+    first, second = sent(confirms, 2, 2)
+    confirms.restart()
+    later = batch("later")
+    confirms.add(later)
+    assert [confirms.send_next(), confirms.send_next()] == [first, second]
+    assert confirms.settle(2, True, False)
+    assert not confirms.caught_up
+    assert confirms.send_next() is later
+    assert confirms.settle(3, True, False) == []
+    assert not confirms.caught_up
+    assert confirms.settle(4, True, False)
+    assert confirms.caught_up
+    assert confirms.unsettled
+
+
+def test_a_channel_has_caught_up_when_what_was_pending_is_given_up() -> None:
+    confirms = Confirms()
+    sent(confirms, 2, 2)
+    confirms.restart()
+    confirms.send_next()
+    confirms.give_up()
+    assert not confirms.caught_up
+    confirms.settle(2, True, False)
+    assert confirms.caught_up
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_any_mixture_of_answers_settles_every_batch_once(seed: int) -> None:
     choose = random.Random(seed)
