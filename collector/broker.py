@@ -8,7 +8,7 @@ import pika.adapters.utils.connection_workflow as workflow
 import pika.exceptions
 
 from collector.config import RabbitSettings
-from collector.errors import CollectorError, ConfigurationError, UnavailableError
+from collector.errors import CollectorError, ConfigurationError, NoExchangeError, UnavailableError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +97,7 @@ def _innermost(error: BaseException | None) -> BaseException | None:
 
 def _explain_channel(code: int, text: str, settings: RabbitSettings, exchange: str) -> CollectorError:
     if code == 404:
-        return ConfigurationError(
+        return NoExchangeError(
             f"no exchange {exchange!r} in vhost {settings.vhost!r}: see RMQ_EXCHANGE, or RMQ_DECLARE=true to declare it"
         )
     if code == 403 and "refused" in text:

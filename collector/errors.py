@@ -32,3 +32,7 @@ class ConfigurationError(CollectorError):
 
 class NoTableError(ConfigurationError):
     """The database, or the file, has no table of that name."""
+
+
+class NoExchangeError(ConfigurationError):
+    """The broker has no exchange of that name, and none was to be declared."""
