@@ -12,10 +12,12 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from collector.answer import TooLargeError
 from collector.stop import Stop
 
 STEP_S = 0.05
@@ -27,10 +29,6 @@ MAX_HEADERS = 100
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: .*)?\r?\n", re.DOTALL)
 _current = threading.local()
-
-
-class TooLargeError(Exception):
-    """The body is over the exchange's limit."""
 
 
 class Exchange:
@@ -131,6 +129,8 @@ class Response(http.client.HTTPResponse):
     _connection: Any = None
     _pool: Any = None
     body = b""
+    fields: Mapping[str, str] = MappingProxyType({})
+    """The headers, their names in lower case."""
 
     def begin(self) -> None:
         """Read the head. Raises http.client.HTTPException."""
@@ -139,8 +139,8 @@ class Response(http.client.HTTPResponse):
             self._read_headers()
             minor, self.status = self._read_status_line()
         self.code, self.version, self.reason = self.status, 10 + minor, ""
-        headers = self._read_headers()
-        self.headers = self.msg = headers  # type: ignore[assignment]  # a plain dict, names in lower case
+        headers = self.fields = self._read_headers()
+        self.headers = self.msg = headers  # type: ignore[assignment]  # urllib3 looks for Retry-After
         self.chunked, self.chunk_left, self.length = False, None, None
         if self.status in (204, 304):
             self.length = 0
@@ -168,7 +168,7 @@ class Response(http.client.HTTPResponse):
     def _read_status_line(self) -> tuple[int, int]:
         line = self.fp.readline(MAX_LINE_BYTES + 1)
         if not line:
-            raise http.client.RemoteDisconnected("connection closed without an answer")
+            raise ConnectionError("closed without an answer")
         _current.exchange.answered = True
         match = _STATUS_LINE.fullmatch(line)
         if match is None:

@@ -1,6 +1,6 @@
 """GET requests to one server: tried again where that can help, paced, and paused when the server asks for it."""
 
-import email.utils
+import contextlib
 import http.client
 import json
 import logging
@@ -9,9 +9,8 @@ import ssl
 import threading
 import time
 import zlib
-from datetime import UTC, datetime
 from typing import Any, NamedTuple, cast
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -21,9 +20,10 @@ from urllib3.exceptions import HTTPError, ProxyError
 from urllib3.util import Retry
 
 from collector import __version__
+from collector.answer import TooLargeError, json_value, retry_after
 from collector.backoff import RETRY_DELAYS_S, jittered
 from collector.errors import AnswerError, CollectorError, ConfigurationError, UnavailableError
-from collector.exchange import Exchange, PlainWire, Response, TlsWire, TooLargeError, Watchdog
+from collector.exchange import Exchange, PlainWire, Response, TlsWire, Watchdog
 from collector.stop import Stop
 from collector.tally import Tally
 
@@ -36,7 +36,6 @@ PATH_CHARACTERS = "%/:@!$&'()*+,;=-._~"
 MAY_PASS = frozenset({408, 429})
 """Besides 5xx, the statuses that are worth another try (SPEC section 1)."""
 
-_WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 _NO_RETRIES = Retry(False, redirect=False)
 
 
@@ -70,27 +69,27 @@ class HttpClient:
 
     def _connect_to(self, base_url: str) -> None:
         try:
-            # the session is asked for the environment's proxies and CA bundle only: sending would read ~/.netrc
             request = requests.Request("GET", base_url).prepare()
             parts = urlsplit(str(request.url))
-            authority = parts.netloc.rpartition("@")[2]
-            bare_url = urlunsplit((parts.scheme, authority, "/", "", ""))
-            settings = requests.Session().merge_environment_settings(bare_url, {}, None, None, None)
-            proxy = select_proxy(bare_url, settings["proxies"])
-            if proxy and proxy.lower().startswith("socks"):
-                raise ConfigurationError("the environment names a SOCKS proxy: only http and https proxies are supported")
+            bare_url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/"
             bare = requests.Request("GET", bare_url).prepare()
+        except (requests.RequestException, HTTPError, ValueError) as error:
+            raise ConfigurationError("NETBEAM_URL is no http or https URL with a host") from error  # its text has the password
+        # asked for the environment's proxies and CA bundle only: a session that sends reads ~/.netrc
+        settings = requests.Session().merge_environment_settings(bare_url, {}, None, None, None)
+        proxy = _usable_proxy(select_proxy(bare_url, settings["proxies"]))
+        try:
             pool = self._adapter.get_connection_with_tls_context(bare, settings["verify"], settings["proxies"])
             self._adapter.cert_verify(pool, bare_url, settings["verify"], None)  # type: ignore[no-untyped-call]
-        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
-            raise ConfigurationError(f"NETBEAM_URL, or the proxy or CA bundle for it, cannot be used: {_cause(error)}") from error
+        except OSError as error:
+            raise ConfigurationError(f"REQUESTS_CA_BUNDLE cannot be used: {settings['verify']}") from error
         self._pool = cast(HTTPConnectionPool, pool)
         self._pool.ConnectionCls = TlsWire if parts.scheme == "https" else PlainWire  # type: ignore[assignment]
         forwarded = bool(proxy) and parts.scheme == "http"
         self._pool_url = bare_url if forwarded else "/"
         self._prefix = (bare_url[:-1] if forwarded else "") + _path(urlsplit(base_url).path.rstrip("/"))
         self._headers = {
-            "Host": authority,
+            "Host": urlsplit(bare_url).netloc,
             "User-Agent": f"esnet-collector/{__version__}",
             "Accept": "application/json",
             "Accept-Encoding": "gzip",
@@ -154,9 +153,9 @@ class HttpClient:
             response = self._exchange(target, limit_bytes, began)
             outcome = "unreadable"
             if response.status in accept:
-                value = None if response.status == 404 else _value(response, limit_bytes)
+                value = None if response.status == 404 else json_value(response.body, response.fields, limit_bytes)
                 outcome = "no_content" if value is None else "ok"
-                return Answer(response.status, value, response.headers.get("date"))
+                return Answer(response.status, value, response.fields.get("date"))
             outcome = "status" if _may_pass(response.status) else "refused"
             raise self._status_error(response)
         except TimeoutError as error:
@@ -165,13 +164,13 @@ class HttpClient:
         except TooLargeError as error:
             outcome = "unreadable"
             raise AnswerError(f"body of over {limit_bytes} bytes") from error
-        except (ValueError, RecursionError, zlib.error) as error:
-            raise UnavailableError(f"unreadable body: {_cause(error)}") from error
         except http.client.HTTPException as error:
             outcome = "unreadable"
             raise UnavailableError(f"unreadable answer: {_cause(error)}") from error
         except (HTTPError, OSError) as error:
             raise UnavailableError(f"connection failed: {_cause(error)}") from error
+        except (ValueError, RecursionError, zlib.error) as error:
+            raise UnavailableError(f"unreadable body: {_cause(error)}") from error
         finally:
             self._tally.add_request(outcome, time.monotonic() - began)
 
@@ -197,7 +196,7 @@ class HttpClient:
             if exchange.cut:
                 raise TimeoutError from error
             if isinstance(error, ProxyError):
-                raise OSError(f"proxy: {_cause(error)}") from error
+                raise OSError(f"proxy: {_cause(error)}") from None
             raise _innermost(error) from None
         finally:
             self._watchdog.release(exchange)
@@ -206,7 +205,7 @@ class HttpClient:
         return cast(Response, response)  # what PlainWire and TlsWire give to the pool
 
     def _status_error(self, response: Response) -> CollectorError:
-        self._pause(retry_after(response.headers.get("retry-after", ""), time.time()))
+        self._pause(retry_after(response.fields.get("retry-after", ""), time.time()))
         if _may_pass(response.status):
             return UnavailableError(f"status {response.status}")
         redirect = " (a redirect, not followed)" if 300 <= response.status < 400 else ""
@@ -239,22 +238,15 @@ class _Pace:
             self._last = time.monotonic()
 
 
-def retry_after(text: str, now: float) -> float:
-    """Seconds that a Retry-After header asks for, given as seconds or as a date; 0 for a past date and for nonsense."""
-    text = text.strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:12])
-    date = parse_date(text)
-    return max(0.0, date.timestamp() - now) if date else 0.0
-
-
-def parse_date(text: str | None) -> datetime | None:
-    """The time in a header such as Date, None for nonsense."""
-    try:
-        date = email.utils.parsedate_to_datetime(text or "")
-    except (ValueError, TypeError, IndexError, OverflowError):
+def _usable_proxy(proxy: str | None) -> str | None:
+    """Raises ConfigurationError; the proxy's URL may hold a password and is not shown."""
+    if not proxy:
         return None
-    return date if date.tzinfo else date.replace(tzinfo=UTC)
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
+            return proxy
+    raise ConfigurationError("the proxy that the environment names is no http or https URL with a host")
 
 
 def _path(path: str) -> str:
@@ -263,27 +255,6 @@ def _path(path: str) -> str:
 
 def _may_pass(status: int) -> bool:
     return status >= 500 or status in MAY_PASS
-
-
-def _value(response: Response, limit_bytes: int) -> Any:
-    """The body's JSON. Raises ValueError, RecursionError, zlib.error and TooLargeError."""
-    body = response.body
-    encoding = response.headers.get("content-encoding", "").lower()
-    if body and encoding not in ("", "identity"):
-        body = _decompressed(body, encoding, limit_bytes)
-    return json.loads(body) if body.strip() else None
-
-
-def _decompressed(body: bytes, encoding: str, limit_bytes: int) -> bytes:
-    if encoding not in _WINDOW_BITS:
-        raise ValueError("content encoding that was not asked for")
-    decoder = zlib.decompressobj(_WINDOW_BITS[encoding])
-    text = decoder.decompress(body, limit_bytes + 1)
-    if len(text) > limit_bytes:
-        raise TooLargeError
-    if not decoder.eof:
-        raise ValueError("compressed body cut off")
-    return text
 
 
 def _innermost(error: BaseException) -> Exception:

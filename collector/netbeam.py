@@ -3,10 +3,11 @@
 import time
 from collections.abc import Callable, Sequence
 
+from collector.answer import parse_date
 from collector.contracts import Admit, Fetched
 from collector.crew import Crew
 from collector.errors import AnswerError, CollectorError, UnavailableError
-from collector.http import OK, TRIES, Answer, HttpClient, NotAskedError, parse_date
+from collector.http import OK, TRIES, Answer, HttpClient, NotAskedError
 from collector.model import JsonObject, Listing, Window, is_time, resource_fault
 from collector.outage import Outage
 from collector.stop import Stop

@@ -1,0 +1,479 @@
+"""Exchanges with a server that does everything wrong (PITFALLS, HTTP)."""
+
+import itertools
+import os
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from email.utils import formatdate
+
+import pytest
+
+from collector import http
+from collector.errors import AnswerError, UnavailableError
+from collector.http import HttpClient, NotAskedError
+from collector.stop import Stop
+from collector.tally import Count, Tally
+from tests.service.rawserver import DROP, Answer, RawServer, Request, Script, gzip_reply, json_reply, reply, scripted
+
+LIMIT = 1_000_000
+PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+
+class Client(HttpClient):
+    """With its Stop and its Tally at hand."""
+
+    def __init__(self, url: str, *, concurrency: int = 4, rate: float = 0, timeout_s: float = 5) -> None:
+        self.stop, self.tally = Stop(), Tally()
+        super().__init__(url, concurrency=concurrency, rate=rate, timeout_s=timeout_s, stop=self.stop, tally=self.tally)
+
+    def outcomes(self) -> dict[str, int]:
+        return {label: number for (count, label), number in self.tally.counts().items() if count is Count.REQUESTS}
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in PROXY_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "RETRY_DELAYS_S", (0.01, 0.02))
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., Client]]:
+    clients = []
+
+    def build(url: str, **options: float) -> Client:
+        clients.append(Client(url, **options))  # type: ignore[arg-type]
+        return clients[-1]
+
+    yield build
+    for client in clients:
+        client.close()
+
+
+def reset(request: Request) -> bytes | None:
+    request.reset()
+    return DROP
+
+
+def cut(request: Request) -> bytes | None:
+    request.sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"points": [')
+    return DROP
+
+
+def cut_chunked(request: Request) -> bytes | None:
+    request.sock.sendall(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"poi\r\n40\r\nnts"')
+    return DROP
+
+
+def cut_head(request: Request) -> bytes | None:
+    request.sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Le")
+    return DROP
+
+
+def drip(head: bytes, drop: bytes) -> Script:
+    """A byte every now and then, each well within any timeout of a single read."""
+
+    def script(request: Request) -> bytes | None:
+        request.sock.sendall(head)
+        for _ in range(500):
+            request.sock.sendall(drop)
+            time.sleep(0.02)
+        return DROP
+
+    return script
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("/devices/albq-cr5/interfaces/1%2F1%2F1", "/devices/albq-cr5/interfaces/1%2F1%2F1"),
+        ("/a%2Db%2dc%2f%2e%7Ex", "/a%2Db%2dc%2f%2e%7Ex"),
+        ("/%2E%2E%2f%2e%2e", "/%2E%2E%2f%2e%2e"),
+        ("/a!$&'()*+,;=:@~._-b", "/a!$&'()*+,;=:@~._-b"),
+        ('/{"<>\\^`|}', "/%7B%22%3C%3E%5C%5E%60%7C%7D"),
+        ("/a//b", "/a//b"),
+    ],
+)
+def test_escapes_arrive_as_they_were_and_what_no_url_can_hold_is_encoded(
+    make: Callable[..., Client], path: str, target: str
+) -> None:
+    with RawServer(scripted(json_reply({}))) as server:
+        make(f"{server.url}/api%2Dx/").get(path, "?begin=1&end=2", limit_bytes=LIMIT)
+    assert server.requests[0].line == f"GET /api%2Dx{target}?begin=1&end=2 HTTP/1.1"
+
+
+def test_request_names_the_collector_and_sends_the_urls_login_but_never_netrcs(
+    make: Callable[..., Client], monkeypatch: pytest.MonkeyPatch, tmp_path: os.PathLike[str]
+) -> None:
+    netrc = os.path.join(tmp_path, "netrc")
+    with open(netrc, "w") as file:
+        file.write("machine 127.0.0.1 login someone password secret\n")
+    monkeypatch.setenv("NETRC", netrc)
+    with RawServer(scripted(json_reply({}))) as server:
+        make(server.url).get("/x", limit_bytes=LIMIT)
+        make(server.url.replace("//", "//me:p%40ss@")).get("/x", limit_bytes=LIMIT)
+    bare, login = (request.headers for request in server.requests)
+    assert bare["host"] == f"127.0.0.1:{server.port}"
+    assert bare["user-agent"].startswith("esnet-collector/")
+    assert "authorization" not in bare
+    assert login["authorization"] == "Basic bWU6cEBzcw=="
+    assert login["host"] == bare["host"]
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308, 400, 401, 403, 404, 410])
+def test_status_that_will_not_change_fails_at_once_and_no_redirect_is_followed(make: Callable[..., Client], status: int) -> None:
+    with RawServer(scripted(reply(status=status, headers={"Location": "/elsewhere"}))) as server:
+        client = make(server.url)
+        with pytest.raises(AnswerError, match=f"status {status}"):
+            client.get("/x", limit_bytes=LIMIT)
+        assert len(server.requests) == 1
+        assert client.outcomes() == {"refused": 1}
+
+
+@pytest.mark.parametrize(
+    ("trouble", "outcome"),
+    [
+        (reply(status=408), "status"),
+        (reply(status=429), "status"),
+        (reply(status=500), "status"),
+        (reply("<html>", status=503), "status"),
+        (reply(status=599), "status"),
+        (reply("<html>an error page</html>"), "unreadable"),
+        (reply(b'{"points": ["\xff"]}'), "unreadable"),
+        (reply("[" * 200_000), "unreadable"),
+        (reply("[" + "9" * 5000 + "]"), "unreadable"),
+        (reply(b"no gzip", headers={"Content-Encoding": "gzip"}), "unreadable"),
+        (reply("{}", headers={"Content-Encoding": "br"}), "unreadable"),
+        (cut, "unreadable"),
+        (cut_chunked, "unreadable"),
+        (cut_head, "unreadable"),
+        (reply(headers={"Content-Length": "many"}), "unreadable"),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", "unreadable"),
+        (reply(headers={f"X-{number}": "" for number in range(200)}), "unreadable"),
+        (DROP, "connection"),
+        (reset, "connection"),
+    ],
+)
+@pytest.mark.usefixtures("quick_retries")
+def test_trouble_that_may_pass_is_tried_three_times_in_all(
+    make: Callable[..., Client], trouble: Answer, outcome: str
+) -> None:
+    with RawServer(scripted(trouble, trouble, json_reply([1]))) as server:
+        client = make(server.url)
+        assert client.get("/x", limit_bytes=LIMIT).value == [1]
+        assert client.outcomes() == {outcome: 2, "ok": 1}
+    with RawServer(scripted(trouble)) as server:
+        client = make(server.url)
+        with pytest.raises(UnavailableError) as caught:
+            client.get("/x", limit_bytes=LIMIT)
+        assert client.outcomes() == {outcome: 3}
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_second_and_third_try_come_after_half_a_second_and_one_and_a_half(make: Callable[..., Client]) -> None:
+    with RawServer(scripted(reply(status=500), reply(status=500), json_reply([1]))) as server:
+        make(server.url).get("/x", limit_bytes=LIMIT)
+    first, second, third = (request.at for request in server.requests)
+    assert 0.4 <= second - first < 0.9
+    assert 1.2 <= third - second < 2.1
+
+
+@pytest.mark.usefixtures("quick_retries")
+def test_refused_connection_is_said_in_one_line_without_the_password(make: Callable[..., Client]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    client = make(f"http://me:s3cr3t@127.0.0.1:{port}/x")
+    with pytest.raises(UnavailableError, match=r"^connection failed: Connection refused$"):
+        client.get("/x", limit_bytes=LIMIT)
+    assert client.outcomes() == {"connection": 3}
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        drip(b"", b"H"),
+        drip(b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x"),
+        drip(b"HTTP/1.1 200 OK\r\n", b"X-Slow: x\r\n"),
+        drip(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n", b"["),
+        drip(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n[\r\n"),
+        drip(b"HTTP/1.1 200 OK\r\n\r\n", b"["),
+    ],
+    ids=["status line", "header", "headers", "body", "chunks", "endless body"],
+)
+def test_answer_that_drips_is_cut_at_the_deadline(make: Callable[..., Client], script: Script) -> None:
+    with RawServer(script) as server:
+        client = make(server.url, timeout_s=0.3)
+        began = time.monotonic()
+        with pytest.raises(UnavailableError, match=r"no whole answer within 0\.3 s"):
+            client.get("/x", limit_bytes=LIMIT, tries=1)
+        assert 0.25 < time.monotonic() - began < 0.8
+        assert client.outcomes() == {"timeout": 1}
+
+
+def test_connect_that_gets_no_answer_is_cut_at_the_deadline(make: Callable[..., Client]) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        fillers = [socket.socket() for _ in range(4)]
+        try:
+            for filler in fillers:  # the queue of a listener that accepts nothing; what does not fit gets no answer
+                filler.setblocking(False)
+                filler.connect_ex(listener.getsockname())
+            began = time.monotonic()
+            with pytest.raises(UnavailableError, match="no whole answer"):
+                make(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_s=0.3).get("/x", limit_bytes=LIMIT, tries=1)
+            assert time.monotonic() - began < 0.8
+        finally:
+            for filler in fillers:
+                filler.close()
+
+
+def endless(request: Request) -> bytes | None:
+    request.sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    while True:
+        request.sock.sendall(b" " * 65_536)
+
+
+def endless_chunks(request: Request) -> bytes | None:
+    request.sock.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while True:
+        request.sock.sendall(b"10000\r\n" + b" " * 65_536 + b"\r\n")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        reply(b" " * (LIMIT + 1)),
+        b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n",
+        endless,
+        endless_chunks,
+        gzip_reply(b" " * 20_000_000),
+    ],
+    ids=["body", "announced", "endless", "endless chunks", "bomb"],
+)
+def test_body_over_the_limit_fails_at_once(
+    make: Callable[..., Client], answer: Answer
+) -> None:
+    with RawServer(scripted(answer)) as server:
+        client = make(server.url)
+        with pytest.raises(AnswerError, match="over 1000000 bytes"):
+            client.get("/x", limit_bytes=LIMIT)
+        assert client.outcomes() == {"unreadable": 1}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        reply("[1]" + " " * (LIMIT - 3)),
+        gzip_reply(b"[1]"),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n[\r\n2;x=y\r\n1]\r\n0\r\nX-Trailer: x\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + reply("[1]"),
+        b"HTTP/1.1 200\r\ncontent-LENGTH:3\r\n\r\n[1]",
+        b"HTTP/1.1 200 OK\nContent-Length: 3\n\n[1]",
+    ],
+)
+def test_body_within_the_limit_is_read_and_the_connection_kept(make: Callable[..., Client], answer: bytes) -> None:
+    with RawServer(scripted(answer)) as server:
+        client = make(server.url)
+        assert [client.get("/x", limit_bytes=LIMIT).value for _ in range(3)] == [[1]] * 3
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_body_of_an_error_keeps_the_connection_when_short_and_is_not_waited_for_when_long(
+    make: Callable[..., Client], status: int
+) -> None:
+    with RawServer(scripted(reply("x" * 5000, status=status))) as server:
+        client = make(server.url)
+        for _ in range(2):
+            with pytest.raises((AnswerError, UnavailableError), match=f"status {status}"):
+                client.get("/x", limit_bytes=LIMIT, tries=1)
+        assert server.connections == 1
+    with (
+        RawServer(scripted(reply("x" * 5_000_000, status=status))) as server,
+        pytest.raises((AnswerError, UnavailableError), match=f"status {status}"),
+    ):
+        make(server.url).get("/x", limit_bytes=LIMIT, tries=1)
+
+
+def test_connection_that_the_server_closes_after_its_answer_is_not_used_again(make: Callable[..., Client]) -> None:
+    answers = [reply("[1]", headers={"Connection": "close"}), b"HTTP/1.0 200 OK\r\n\r\n[1]", b"HTTP/1.1 200 OK\r\n\r\n[1]"]
+
+    def script(request: Request) -> bytes | None:
+        request.sock.sendall(answers[request.connection % 3])
+        return DROP
+
+    with RawServer(script) as server:
+        client = make(server.url)
+        assert [client.get("/x", limit_bytes=LIMIT).value for _ in range(6)] == [[1]] * 6
+        assert server.connections == 6
+        assert client.outcomes() == {"ok": 6}
+
+
+@pytest.mark.parametrize("leave", [DROP, reset])
+def test_idle_connection_that_breaks_when_used_again_is_no_failure(
+    make: Callable[..., Client], leave: Answer
+) -> None:
+    def script(request: Request) -> bytes | None:
+        if request.number == 1:
+            return json_reply([request.connection])
+        return leave(request) if callable(leave) else leave
+
+    with RawServer(script) as server:
+        client = make(server.url)
+        assert [client.get("/x", limit_bytes=LIMIT).value for _ in range(4)] == [[1], [2], [3], [4]]
+        assert client.outcomes() == {"ok": 4}
+
+
+def test_idle_connections_that_the_server_closed_are_no_failure(make: Callable[..., Client]) -> None:
+    with RawServer(scripted(json_reply([1]))) as server:
+        client = make(server.url)
+        for _ in range(3):
+            client.get("/x", limit_bytes=LIMIT)
+            server.close_connections()
+        assert client.outcomes() == {"ok": 3}
+
+
+@pytest.mark.usefixtures("quick_retries")
+def test_new_connection_that_breaks_is_a_failed_try(make: Callable[..., Client]) -> None:
+    with RawServer(scripted(json_reply([1]), DROP)) as server:
+        client = make(server.url)
+        client.get("/x", limit_bytes=LIMIT)
+        with pytest.raises(UnavailableError, match="connection failed"):
+            client.get("/x", limit_bytes=LIMIT, tries=2)
+        assert client.outcomes() == {"ok": 1, "connection": 2}
+        assert len(server.requests) == 1 + 3  # the kept connection, then a new one for each of the two tries
+
+
+def test_threads_keep_a_connection_each_and_never_have_more_under_way(make: Callable[..., Client]) -> None:
+    def script(_: Request) -> bytes:
+        time.sleep(0.002)
+        return json_reply([1])
+
+    with RawServer(script) as server:
+        client = make(server.url, concurrency=12)
+        run(24, lambda _: [client.get("/x", limit_bytes=LIMIT) for _ in range(20)])
+        assert len(server.requests) == 480
+        assert server.connections <= 12
+        assert server.most_at_once <= 12
+
+
+def run(threads: int, work: Callable[[int], object]) -> None:
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
+    for each in workers:
+        each.start()
+    for each in workers:
+        each.join(30)
+
+
+def test_rate_is_a_hard_limit_for_all_threads_and_all_tries(make: Callable[..., Client], quick_retries: None) -> None:
+    with RawServer(scripted(reply(status=500), reply(status=500), json_reply([1]))) as server:
+        client = make(server.url, concurrency=8, rate=50)
+        run(8, lambda _: [client.get("/x", limit_bytes=LIMIT) for _ in range(5)])
+    times = [request.at for request in server.requests]
+    assert len(times) == 42
+    assert times[-1] - times[0] >= 41 / 50 - 0.02
+    within = [sum(start <= at < start + 0.2 for at in times) for start in times]
+    assert max(within) <= 11
+
+
+@pytest.mark.parametrize("date", [False, True])
+def test_retry_after_pauses_every_request(make: Callable[..., Client], quick_retries: None, date: bool) -> None:
+    text = formatdate(time.time() + 2, usegmt=True) if date else "1"
+    with RawServer(scripted(reply(status=429, headers={"Retry-After": text}), json_reply([1]))) as server:
+        client = make(server.url)
+        first = threading.Thread(target=client.get, args=("/first",), kwargs={"limit_bytes": LIMIT})
+        first.start()
+        while not client.outcomes():
+            time.sleep(0.005)
+        client.get("/second", limit_bytes=LIMIT)
+        first.join(5)
+    asked = server.requests
+    assert len(asked) == 3
+    assert min(asked[1].at, asked[2].at) - asked[0].at >= 0.9
+    assert asked[2].at - asked[0].at < 2.5
+
+
+def test_retry_after_of_hours_ends_with_the_cycle_and_nothing_is_asked_in_it(
+    make: Callable[..., Client], quick_retries: None
+) -> None:
+    with RawServer(scripted(reply(status=503, headers={"Retry-After": "7200"}), json_reply([1]))) as server:
+        client = make(server.url)
+        until = time.monotonic() + 0.4
+        with pytest.raises(NotAskedError, match="Retry-After"):
+            client.get("/x", limit_bytes=LIMIT, until=until)
+        assert time.monotonic() >= until
+        assert len(server.requests) == 1
+        client.resume()
+        assert client.get("/x", limit_bytes=LIMIT, until=time.monotonic() + 5).value == [1]
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "", "Tue, 99 Nov"])
+@pytest.mark.usefixtures("quick_retries")
+def test_retry_after_that_is_nonsense_is_ignored(make: Callable[..., Client], text: str) -> None:
+    with RawServer(scripted(reply(status=503, headers={"Retry-After": text}), json_reply([1]))) as server:
+        assert make(server.url).get("/x", limit_bytes=LIMIT).value == [1]
+
+
+def test_stop_ends_the_wait_for_another_try_and_asks_nothing_more(make: Callable[..., Client]) -> None:
+    with RawServer(scripted(reply(status=500))) as server:
+        client = make(server.url)
+        threading.Timer(0.1, client.stop.set).start()
+        began = time.monotonic()
+        with pytest.raises(NotAskedError, match="stops"):
+            client.get("/x", limit_bytes=LIMIT)
+        assert time.monotonic() - began < 0.4
+        assert len(server.requests) == 1
+
+
+def test_what_is_in_flight_at_a_stop_is_given_up_after_the_grace(
+    make: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.stop.GRACE_S", 0.3)
+    with RawServer(drip(b"HTTP/1.1 200 OK\r\n\r\n", b" ")) as server:
+        client = make(server.url)
+        threading.Timer(0.1, client.stop.set).start()
+        began = time.monotonic()
+        with pytest.raises(UnavailableError):
+            client.get("/x", limit_bytes=LIMIT)
+        assert 0.35 < time.monotonic() - began < 0.9
+
+
+def test_first_of_several_addresses_does_not_use_up_the_time_of_the_others(
+    make: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def two_addresses(host: object, port: int, *_: object) -> list[tuple[object, ...]]:
+        addresses = [(address, port) for address in ("127.0.0.2", "127.0.0.1")]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
+
+    monkeypatch.setattr(socket, "getaddrinfo", two_addresses)
+    with RawServer(scripted(json_reply([1]))) as server:
+        assert make(server.url).get("/x", limit_bytes=LIMIT).value == [1]
+
+
+def test_nothing_stays_open_after_close() -> None:
+    def descriptors() -> Counter[str]:
+        links = Counter[str]()
+        for number in os.listdir("/proc/self/fd"):
+            try:
+                links[os.readlink(f"/proc/self/fd/{number}").split(":")[0]] += 1
+            except OSError:
+                continue
+        return links
+
+    before = descriptors()["socket"]
+    with RawServer(scripted(json_reply([1]), cut, reset, DROP, json_reply([1]))) as server:
+        client = Client(server.url)
+        for _ in itertools.repeat(None, 4):
+            try:
+                client.get("/x", limit_bytes=LIMIT, tries=1)
+            except UnavailableError:
+                continue
+        client.close()
+    assert descriptors()["socket"] == before
