@@ -27,6 +27,8 @@ def utc(ms: int, form: str = "%Y-%m-%d %H:%M:%S") -> str:
 
 def duration(seconds: float) -> str:
     """A span of time in its two greatest units."""
+    if 0.0005 <= seconds < 0.1:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 10:
         return f"{max(0.0, seconds):.1f} s".replace(".0 ", " ")
     whole = round(seconds)
