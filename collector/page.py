@@ -163,7 +163,9 @@ def _cycles(reports: Sequence[CycleReport]) -> str:
         (
             f'<th scope="row"><span class="wide">{utc(each.start_ms, "%Y-%m-%d ")}</span>{utc(each.start_ms, "%H:%M:%S")}</th>',
             f'<td class="{tones[each.outcome]}">{words[each.outcome]}</td>',
-            *map(_number, (f"{each.seconds:,.0f} s" if each.seconds >= 10 else duration(each.seconds), f"{each.points:,}", f"{undone(each):,}")),
+            _number(f"{each.seconds:,.0f} s" if each.seconds >= 10 else duration(each.seconds)),
+            _number(f"{each.points:,}"),
+            _number(f"{undone(each):,}"),
         )
         for each in reversed(reports[-SHOWN_CYCLES:])
     ]
