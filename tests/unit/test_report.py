@@ -1,0 +1,49 @@
+"""What a cycle's figures say to an operator."""
+
+import pytest
+
+from collector.model import RecordType
+from collector.report import CycleOutcome, CycleReport, Lag
+from tests.fakes import NOW_MS
+
+
+def report(outcome: CycleOutcome = CycleOutcome.COMPLETE, reasons: tuple[str, ...] = ()) -> CycleReport:
+    return CycleReport(start_ms=NOW_MS, seconds=1.0, outcome=outcome, reasons=reasons)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reasons", "left"),
+    [
+        (CycleOutcome.COMPLETE, (), False),
+        (CycleOutcome.COMPLETE, ("1 windows failed: status 500",), True),
+        (CycleOutcome.CUT, (), True),
+        (CycleOutcome.FAILED, ("listing: status 500",), True),
+    ],
+)
+def test_anything_but_a_complete_cycle_without_a_reason_leaves_something_over(
+    outcome: CycleOutcome, reasons: tuple[str, ...], left: bool
+) -> None:
+    assert report(outcome, reasons).left_over is left
+
+
+def test_line_names_every_figure_once_and_windows_by_outcome() -> None:
+    line = CycleReport(
+        start_ms=NOW_MS,
+        seconds=12.34,
+        outcome=CycleOutcome.CUT,
+        listed=9,
+        points=90,
+        windows={"done": 3, "empty": 2, "lost": 0},
+        outstanding=4,
+        lag={RecordType.TRAFFIC: Lag(worst_s=960.4, median_s=60, series=9)},
+    ).line()
+    figures = dict(each.split("=") for each in line.split())
+    assert len(figures) == len(line.split())
+    expected = {"outcome": "cut", "seconds": "12.3", "listed": "9", "points": "90", "windows": "5", "windows_done": "3",
+                "windows_empty": "2", "outstanding": "4", "lag_traffic": "960"}  # fmt: skip
+    assert expected.items() <= figures.items()
+    assert "windows_lost" not in figures
+
+
+def test_line_says_that_the_listing_failed() -> None:
+    assert "listed=failed" in report().line()
