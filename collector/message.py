@@ -25,7 +25,6 @@ MAX_DEPTH = 100
 """Nothing that Netbeam sends is nested deeper than two; beyond this a value becomes null before a parser chokes on it."""
 
 _DECIMAL = re.compile(r"-?[0-9]{1,19}", re.ASCII)
-_BOOLEANS = (True, False, "true", "false")
 
 
 def traffic_messages(name: str, record_type: RecordType, points: Sequence[Point]) -> list[Message]:
@@ -47,7 +46,10 @@ def traffic_messages(name: str, record_type: RecordType, points: Sequence[Point]
 
 @dataclass(frozen=True, slots=True)
 class InterfaceMessage:
-    """One interface's message, the digest of all but its timestamp, and the keys whose value the consumer could not index."""
+    """One interface's message, the digest of all but its timestamp, and the keys whose value the consumer could not index.
+
+    The digest is the same in whatever order Netbeam puts the keys.
+    """
 
     message: Message
     digest: bytes
@@ -72,15 +74,15 @@ def interface_message(interface: JsonObject, time_ms: int) -> InterfaceMessage:
     for key in READ_KEYS:
         fields.setdefault(key, None)
     fields.pop("timestamp", None)
-    digest = sha1(_encoded(fields), usedforsecurity=False).digest()
+    digest = sha1(_encoded(fields, sort_keys=True), usedforsecurity=False).digest()
     fields["timestamp"] = time_ms
     identity = "".join(str(fields[key]) for key in ("namespace", "resource", "name", "device", "timestamp"))
     message_id = sha1(identity.encode(), usedforsecurity=False).hexdigest()
     return InterfaceMessage(Message(message_id, _encoded(fields)), digest, tuple(faults))
 
 
-def _encoded(fields: Mapping[str, Any]) -> bytes:
-    return json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
+def _encoded(fields: Mapping[str, Any], sort_keys: bool = False) -> bytes:
+    return json.dumps(fields, ensure_ascii=False, allow_nan=False, sort_keys=sort_keys).encode()
 
 
 def _valid_text(text: str) -> bool:
@@ -121,7 +123,7 @@ def _fits(key: str, value: Any) -> bool:
     if key in INTEGER_KEYS:
         return _is_integer(value)
     if key in BOOLEAN_KEYS:
-        return isinstance(value, (bool, str)) and value in _BOOLEANS
+        return isinstance(value, bool)
     if key in TEXT_KEYS:
         return all(map(_is_keyword, value)) if isinstance(value, list) else _is_keyword(value)
     return True
