@@ -237,11 +237,16 @@ class MysqlStore:
             if not self._locked:
                 raise LockLostError("the lock is not held")
             with self._using():
-                for _ in range(ATTEMPTS - 1):
-                    with suppress(AgainError):
+                tries = ATTEMPTS
+                while True:
+                    tries -= 1
+                    try:
                         return self._transaction(work)
+                    except AgainError:
+                        give_up_at = self._stop.give_up_at
+                        if not tries or (give_up_at is not None and time.monotonic() >= give_up_at):
+                            raise
                     self._stop.wait(jittered(RETRY_S))
-                return self._transaction(work)
 
     def _transaction(self, work: Callable[[Execute], _T]) -> _T:
         self._execute("START TRANSACTION")

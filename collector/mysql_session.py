@@ -5,6 +5,7 @@ import queue
 import struct
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from ssl import SSLCertVerificationError, SSLError, create_default_context
 from typing import Any
 
@@ -25,7 +26,7 @@ SETTINGS = (
     # SPEC section 7: who is frozen or cut off, in the middle of an answer too, loses the session and the lock within 20 s
     "SET SESSION wait_timeout = 20, net_read_timeout = 10, net_write_timeout = 10",
     # somebody's open transaction has to show as error 1205, before TIMEOUT_S takes it for a frozen server
-    "SET SESSION innodb_lock_wait_timeout = 2, lock_wait_timeout = 2",
+    "SET SESSION innodb_lock_wait_timeout = 1, lock_wait_timeout = 1",
     # strict, so that nothing is cut to fit; and without NO_BACKSLASH_ESCAPES, which the driver's quoting does not know
     "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION'",
 )
@@ -65,8 +66,13 @@ class Session:
         self._settings = settings
         self._connection = self._connect(timeout_s)
         try:
+            # one for all statements: the driver asks the server for a sign of life before it makes a cursor
+            self._cursor = self._connection.cursor()
             for statement in SETTINGS:
                 self.execute(statement)
+        except DRIVER_ERRORS as error:
+            self.drop()
+            raise self._translated(error) from error
         except CollectorError:
             self.drop()
             raise
@@ -77,10 +83,9 @@ class Session:
         Raises SessionLostError or AgainError; UnavailableError when the session goes on all the same; ConfigurationError.
         """
         try:
-            with self._connection.cursor() as cursor:
-                cursor.execute(statement, tuple(parameters))
-                rows = cursor.fetchall() if cursor.with_rows else ()
-                return Result(rows, int(cursor.rowcount))
+            self._cursor.execute(statement, tuple(parameters))
+            rows = self._cursor.fetchall() if self._cursor.with_rows else ()
+            return Result(rows, int(self._cursor.rowcount))
         except DRIVER_ERRORS as error:
             raise self._translated(error) from error
 
@@ -89,15 +94,15 @@ class Session:
         self._connection.read_timeout = self._connection.write_timeout = timeout_s
 
     def quit(self) -> None:
-        """End it in good order."""
-        try:
+        """End it in good order, without waiting for an answer."""
+        with suppress(*DRIVER_ERRORS):
             self._connection.close()
-        except DRIVER_ERRORS:
-            self.drop()
 
     def drop(self) -> None:
-        """Close the socket without a word to a server that may be frozen; it ends the session when it notices."""
-        self._connection.shutdown()
+        """End it without a word to a server that may be frozen: that one ends the session when it notices."""
+        with suppress(*DRIVER_ERRORS):
+            self._connection.shutdown()
+            self._connection.close()  # shutdown leaves a socket open whose other end is gone already
 
     def _connect(self, timeout_s: int) -> Any:
         settings = self._settings
