@@ -65,13 +65,9 @@ def tls_context(settings: RabbitSettings) -> ssl.SSLContext:
     return context
 
 
-def explain(error: BaseException | None, settings: RabbitSettings, exchange: str) -> CollectorError:
-    """Why there is no connection or no channel: a ConfigurationError when only the operator can mend it."""
+def explain(error: BaseException | None, settings: RabbitSettings) -> CollectorError:
+    """Why there is no connection: a ConfigurationError when only the operator can mend it."""
     error = _innermost(error)
-    if isinstance(error, CollectorError):
-        return error
-    if isinstance(error, pika.exceptions.ChannelClosedByBroker):
-        return _explain_channel(error.reply_code, error.reply_text, settings, exchange)
     text = str(error.args[0]) if error is not None and error.args else type(error).__name__
     if isinstance(error, pika.exceptions.ProbableAuthenticationError) and "(403)" in text:
         return ConfigurationError(f"login of user {settings.user!r} refused: see RMQ_USER and RMQ_PASS")
@@ -95,14 +91,17 @@ def _innermost(error: BaseException | None) -> BaseException | None:
             return error
 
 
-def _explain_channel(code: int, text: str, settings: RabbitSettings, exchange: str) -> CollectorError:
-    if code == 404:
+def explain_channel(
+    error: pika.exceptions.ChannelClosed, settings: RabbitSettings, exchange: str, declaring: bool
+) -> CollectorError:
+    """Why the broker closed the channel, on which the exchange was looked for or declared and then published to."""
+    if error.reply_code == 404:
         return NoExchangeError(
             f"no exchange {exchange!r} in vhost {settings.vhost!r}: see RMQ_EXCHANGE, or RMQ_DECLARE=true to declare it"
         )
-    if code == 403 and "refused" in text:
-        return UnavailableError(f"user {settings.user!r} may not write to exchange {exchange!r}: {text}")
-    return UnavailableError(f"channel closed: {code} {text}")
+    if error.reply_code == 403 and declaring:
+        return ConfigurationError(f"user {settings.user!r} may not declare exchange {exchange!r}: see RMQ_DECLARE")
+    return UnavailableError(f"publishing refused: {error.reply_text}")
 
 
 def _explain_loss(error: BaseException | None, text: str) -> str:

@@ -16,10 +16,10 @@ import pika.exceptions
 from pika.adapters.select_connection import IOLoop
 
 from collector.backoff import growing, jittered
-from collector.broker import Timing, explain, parameters
+from collector.broker import Timing, explain, explain_channel, parameters
 from collector.config import RabbitSettings
 from collector.confirms import Confirms
-from collector.errors import CollectorError, ConfigurationError, UnavailableError
+from collector.errors import CollectorError, ConfigurationError, NoExchangeError, UnavailableError
 from collector.outage import Outage
 from collector.tally import Count, Tally
 
@@ -121,7 +121,7 @@ class Link:
     def _open_failed(self, host: str, connection: Any, error: BaseException | None) -> None:
         if connection is self.connection:
             self.connection = None
-            self._not_connected(host, explain(error, self._settings, self._exchange))
+            self._not_connected(host, explain(error, self._settings))
 
     def _not_connected(self, host: str, error: CollectorError) -> None:
         if self._leaving:
@@ -178,12 +178,13 @@ class Link:
 
     # Losing: by the broker's word, by silence, or by the broker closing the channel for what was published on it.
 
-    def _channel_closed(self, declare: bool, channel: Any, reason: BaseException) -> None:
+    def _channel_closed(self, declare: bool, channel: Any, reason: Any) -> None:
         """The broker closed the channel alone; the connection is kept, and a channel is opened on it after a delay."""
         if channel is not self.channel or not self.connection.is_open or self._leaving:
             return
-        error = explain(reason, self._settings, self._exchange)
-        if isinstance(error, ConfigurationError) and self._settings.declare and not self.ready and not declare:
+        declaring = declare and not self.ready
+        error = explain_channel(reason, self._settings, self._exchange, declaring)
+        if isinstance(error, NoExchangeError) and self._settings.declare and not self.ready and not declare:
             self._open_channel(declare=True)
         else:
             self._lose(error)
@@ -192,7 +193,7 @@ class Link:
         if connection is self.connection:
             self.connection = None
             if not self._leaving:
-                self._lose(explain(reason, self._settings, self._exchange))
+                self._lose(explain(reason, self._settings))
 
     def _drop(self, reason: str) -> None:
         self.abort()

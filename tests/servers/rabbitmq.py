@@ -42,12 +42,11 @@ class Vhost:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """Files of the server's certificate, its key, and the authority that it and its clients are verified with."""
+    """Files of the server's certificate, its key, and the authority of clients' certificates; a client may have none."""
 
     ca_file: str
     cert_file: str
     key_file: str
-    verify_clients: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +104,8 @@ class RabbitServer:
                 f"ssl_options.cacertfile = {self._tls.ca_file}",
                 f"ssl_options.certfile = {self._tls.cert_file}",
                 f"ssl_options.keyfile = {self._tls.key_file}",
-                f"ssl_options.verify = {'verify_peer' if self._tls.verify_clients else 'verify_none'}",
-                f"ssl_options.fail_if_no_peer_cert = {str(self._tls.verify_clients).lower()}",
+                "ssl_options.verify = verify_peer",
+                "ssl_options.fail_if_no_peer_cert = false",
             ]
         (self.directory / "rabbitmq.conf").write_text("\n".join(lines) + "\n")
         return {
@@ -343,7 +342,7 @@ class RabbitServer:
 
     def close_connections(self, vhost: Vhost, reason: str = "closed by the test") -> int:
         """Close the vhost's connections from the broker's side, as an operator would; returns how many."""
-        close = f'[rabbit_networking:close_connection(P, {json.dumps(reason)}) || P <- {self._connections_of(vhost)}]'
+        close = f"[rabbit_networking:close_connection(P, {json.dumps(reason)}) || P <- {self._connections_of(vhost)}]"
         return int(self.eval(f"length({close})"))
 
     @staticmethod

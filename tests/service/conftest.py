@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.servers.certificates import Certificates, make_certificates
 from tests.servers.databases import DatabaseServer, MariaDB, MySQL56
-from tests.servers.rabbitmq import RabbitServer
+from tests.servers.rabbitmq import RabbitServer, Tls
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +31,13 @@ def database_server(request: pytest.FixtureRequest) -> DatabaseServer:
 
 
 @pytest.fixture(scope="session")
-def rabbit() -> Iterator[RabbitServer]:
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Of an authority that signed for servers on 127.0.0.1 and for clients."""
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def rabbit(certificates: Certificates) -> Iterator[RabbitServer]:
     """A RabbitMQ, shared by all tests of the run: whoever freezes or stops it brings it back."""
-    with RabbitServer() as server:
+    with RabbitServer(Tls(certificates.authority, certificates.server, certificates.server_key)) as server:
         yield server
