@@ -8,8 +8,6 @@ from datetime import UTC, datetime, timedelta
 from collector import __version__
 from collector.model import RecordType, is_time
 
-DEMO_INTERFACES = 12
-"""As many as fit on a screen."""
 LARGEST_COUNT = 100_000
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -75,7 +73,7 @@ def _add_backfill(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--interfaces", metavar="N", type=_count, default=DEMO_INTERFACES, help="how many (default: %(default)s)")
+    parser.add_argument("--interfaces", metavar="N", type=_count, help="how many (default: a screenful)")
     parser.add_argument("--cycles", metavar="N", type=_count, help="end after so many cycles (default: at Ctrl-C)")
 
 
