@@ -1,8 +1,10 @@
 """MySQL and MariaDB as they are met in the field: tables made by hand, refusals, other people's locks, lost sessions."""
 
 import logging
+import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,13 +21,14 @@ from collector.model import Changes, NewRow, RecordType, Retirement, Row, Series
 from collector.mysql import MysqlStore
 from collector.mysql_session import Session
 from collector.stop import Stop
-from tests.servers.databases import Account, DatabaseServer, MariaDB, execute
+from tests.servers.databases import Account, DatabaseServer, MariaDB, MySQL56, execute
 
 NOW = 1_790_000_000_000
 T0, T1, T2 = (NOW - 3_600_000 + minute * 60_000 for minute in (0, 10, 20))
 TRAFFIC = RecordType.TRAFFIC
 A, B, C, D = (f"devices/a/interfaces/{letter}" for letter in "abcd")
-SQL_FILE = Path(__file__).parents[2] / "sql" / "esnet_interfaces.sql"
+ROOT = Path(__file__).parents[2]
+SQL_FILE = ROOT / "sql" / "esnet_interfaces.sql"
 BY_HAND = """CREATE TABLE esnet_interfaces (
     id int NOT NULL AUTO_INCREMENT, name varchar(128) NOT NULL, status varchar(2) NOT NULL, active_from varchar(13) NOT NULL,
     active_until varchar(13), errors_until varchar(13), discards_until varchar(13), traffic_until varchar(13),
@@ -460,6 +463,56 @@ def idle_s(server: DatabaseServer, account: Account) -> int:
     return int(server.sql("SELECT MIN(time) FROM information_schema.processlist WHERE user = %s", (account.user,))[0][0])
 
 
+HOLDER = """
+import sys
+from collector import mysql_session
+from collector.config import MysqlSettings, Secret
+from collector.errors import LockLostError
+from collector.model import Changes, NewRow
+from collector.mysql import MysqlStore
+from collector.stop import Stop
+
+host, port, database, user, password = sys.argv[1:]
+mysql_session.SETTINGS = tuple(each.replace("wait_timeout = 20", "wait_timeout = 2") for each in mysql_session.SETTINGS)
+values = {"host": host, "port": int(port), "database": database, "user": user}
+store = MysqlStore(MysqlSettings(**values, password=Secret(password)), Stop())
+store.open()
+print(store.take_lock(0), flush=True)
+sys.stdin.readline()
+try:
+    store.apply(Changes(new=(NewRow("devices/frozen", 1_790_000_000_000),)))
+    print("written", flush=True)
+except LockLostError:
+    print("lost", store.holds_lock(), flush=True)
+"""
+"""A collector's store in a program of its own, with a shorter wait_timeout, so that the test need not take 20 s."""
+
+
+def test_a_holder_that_is_frozen_loses_the_lock_and_writes_nothing_when_it_goes_on(
+    database_server: DatabaseServer, account: Account, new_store: Callable[..., MysqlStore]
+) -> None:
+    standby = new_store()
+    standby.open()
+    words = ["127.0.0.1", str(database_server.port), *account]
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, *words], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        try:
+            assert holder.stdout.readline() == "True\n"
+            holder.send_signal(signal.SIGSTOP)
+            assert standby.take_lock(15)
+            holder.send_signal(signal.SIGCONT)
+            holder.stdin.write("go on\n")
+            holder.stdin.flush()
+            assert holder.stdout.readline() == "lost False\n"
+        finally:
+            holder.kill()
+    assert standby.read(NOW).rows == ()
+    assert standby.holds_lock()
+
+
 class TestFrozenServer:
     """Connections stay open, and nothing answers."""
 
@@ -599,11 +652,15 @@ class TestTls:
         assert cipher(tls_server)
         assert not cipher(database_server)
 
-    def test_without_a_ca_file_a_tls_that_is_too_old_is_left_alone(self, ca_file: Path) -> None:
+    def test_without_a_ca_file_the_tls_of_mysql_56_which_is_too_old_is_left_alone(self, ca_file: Path) -> None:
         directory = ca_file.parent
-        files = [f"--ssl-cert={directory / 'server.pem'}", f"--ssl-key={directory / 'server.key'}", "--tls-version=TLSv1.1"]
-        with MariaDB(files) as server:
+        openssl(directory, "rsa", "-in", "server.key", "-traditional", "-out", "old.key")
+        files = [f"--ssl-ca={ca_file}", f"--ssl-cert={directory / 'server.pem'}", f"--ssl-key={directory / 'old.key'}"]
+        with MySQL56(files) as server:
+            assert server.sql("SELECT @@have_ssl") == [("YES",)]
             assert not cipher(server)
+            with pytest.raises(UnavailableError, match="SSL"):
+                cipher(server, ca_file=str(ca_file))
 
     def test_a_peer_of_another_authority_or_another_name_is_refused(
         self, tls_server: MariaDB, ca_file: Path, tmp_path: Path
