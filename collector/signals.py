@@ -15,8 +15,8 @@ LAST_RESORT_S = 7.5
 """A stop ends within 8 s whatever hangs (SPEC section 6): the kernel, say, in a connect or a name look-up."""
 
 
-def install(stop: Stop) -> None:
-    """Let signals set `stop`; to be called in the main thread."""
+def install(stop: Stop, code: int = 0) -> None:
+    """Let signals set `stop`; to be called in the main thread. `code` is the exit code of the command when it is stopped."""
 
     def handle(number: int, _frame: FrameType | None) -> None:
         if stop.is_set():
@@ -25,12 +25,12 @@ def install(stop: Stop) -> None:
 
     for each in SIGNALS:
         signal.signal(each, handle)
-    threading.Thread(target=_guard, args=(stop,), name="guard", daemon=True).start()
+    threading.Thread(target=_guard, args=(stop, code), name="guard", daemon=True).start()
 
 
-def _guard(stop: Stop) -> None:
+def _guard(stop: Stop, code: int) -> None:
     while not stop.wait(3600):
         pass
     threading.Event().wait(LAST_RESORT_S)
     log.warning("gave up waiting for what hangs, ending now seconds=%.1f", LAST_RESORT_S)
-    os._exit(1 if stop.failure else 0)
+    os._exit(1 if stop.failure else code)

@@ -8,11 +8,11 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[2]
 ROWS = (
     "model errors style words answer simulated_answer",
-    "backoff stop outage tally report breaker schedule frames logs options environment arguments simulated_network",
+    "backoff stop outage tally meter report breaker schedule frames logs options environment arguments simulated_network",
     "config points table reconcile plan contracts board silence signals plot simulated_content",
-    "memory message gate confirms broker mysql_session exchange health simulated_faults healthcheck",
+    "memory standing message gate confirms broker mysql_session exchange health simulated_faults healthcheck",
     "announce http crew link mysql sqlite stdout transfer metrics page simulation",
-    "netbeam progress amqp web",
+    "netbeam progress slices amqp web",
     "cycle",
     "parts",
     "daemon backfill status check",
@@ -28,7 +28,7 @@ DRIVERS = {
     "pika": {"broker", "link"},
     "prometheus_client": {"metrics"},
     "dotenv": {"environment"},
-    "tqdm": {"backfill"},
+    "tqdm": {"meter"},
 }
 """Everything that is not in the standard library, and sqlite3: the modules that may import it."""
 

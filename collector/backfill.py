@@ -1,0 +1,258 @@
+"""`backfill`: publishes a past range of time; the table stays as it is, and its lock is not touched.
+
+Points go the way of the cycle (`transfer`), so the same one has the same `message_id` whichever of the two published it.
+"""
+
+import logging
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+
+from collector import meter, parts, signals
+from collector.backoff import growing
+from collector.config import Config
+from collector.contracts import Publisher, Source, Store
+from collector.errors import AnswerError, ConfigurationError, NoTableError, UnavailableError
+from collector.model import RecordType, Row, Series, UntrustedRow, resource_fault
+from collector.plan import settled_ms
+from collector.slices import PAUSES_S, Account, Slices
+from collector.stop import Stop
+from collector.tally import Count, Tally
+from collector.words import duration
+
+log = logging.getLogger(__name__)
+
+CONNECT_DELAYS_S = (1.0, 15.0)
+"""Between attempts to connect (SPEC section 6)."""
+GLANCE_S = 0.1
+CLOSE_S = 1.0
+SHOWN_REASONS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """The command line: the range `[begin_ms, end_ms)`, what of it, and where it goes."""
+
+    begin_ms: int
+    end_ms: int
+    interface_glob: str | None = None
+    record_type: RecordType | None = None
+    rate: float | None = None
+    sqlite: str | None = None
+    to_stdout: bool = False
+    env_file: str | None = None
+
+    def command(self, begin_ms: int) -> str:
+        """The command line that does the same from `begin_ms` on, quoted for a shell."""
+        words = ["python", "esnet_collector.py", "backfill", "--begin", _iso(begin_ms), "--end", _iso(self.end_ms)]
+        options = {
+            "--interface": self.interface_glob,
+            "--record-type": self.record_type,
+            "--rate": None if self.rate is None else f"{self.rate:.15g}",
+            "--sqlite": self.sqlite,
+            "--env-file": self.env_file,
+        }
+        # with "=", as a value may begin with a hyphen
+        words += [f"{option}={value}" for option, value in options.items() if value is not None]
+        return shlex.join([*words, *(["--stdout"] if self.to_stdout else [])])
+
+
+def backfill(
+    config: Config,
+    *,
+    sqlite: str | None,
+    to_stdout: bool,
+    begin_ms: int,
+    end_ms: int,
+    interface_glob: str | None,
+    record_type: RecordType | None,
+    rate: float | None,
+    env_file: str | None = None,
+) -> int:
+    """Publish the range; the exit code, 1 when part of it was not published.
+
+    Raises ConfigurationError for a range or a glob that holds nothing, and for a system that refuses us at the start.
+    """
+    request = Request(
+        begin_ms=begin_ms, end_ms=end_ms, interface_glob=interface_glob, record_type=record_type,
+        rate=rate, sqlite=sqlite, to_stdout=to_stdout, env_file=env_file,
+    )  # fmt: skip
+    stop, tally = Stop(), Tally()
+    signals.install(stop, code=1)
+    source = parts.source(config, stop, tally, rate=rate)
+    store = parts.store(config, sqlite, stop)
+    publisher = parts.publisher(config, to_stdout, stop, tally)
+    return Backfill(config, request, source, store, publisher, stop, tally).serve()
+
+
+class Backfill:
+    """Publishes one request's range over three systems."""
+
+    def __init__(
+        self,
+        config: Config,
+        request: Request,
+        source: Source,
+        store: Store,
+        publisher: Publisher,
+        stop: Stop,
+        tally: Tally,
+        *,
+        wall: Callable[[], float] = time.time,
+        pauses_s: tuple[float, float] = PAUSES_S,
+    ) -> None:
+        self._config, self._request = config, request
+        self._source, self._store, self._publisher = source, store, publisher
+        self._stop, self._tally = stop, tally
+        self._wall = wall
+        self._pauses_s = pauses_s
+
+    def serve(self) -> int:
+        """Publish it; the exit code. Raises ConfigurationError, and AnswerError where the listing is of no use."""
+        try:
+            left_from_ms = self._work()
+        finally:
+            self._stop.set()
+            self._store.close()
+            self._publisher.close(CLOSE_S)
+            self._source.close()
+        return 0 if left_from_ms is None and self._stop.failure is None else 1
+
+    def _work(self) -> int | None:
+        """Publish it; where to go on for what was not published, which is also said, however this ends."""
+        left_from_ms: int | None = self._request.begin_ms
+        try:
+            self._settled_end_ms()
+            names = self._prepare()
+            if names is not None:
+                left_from_ms = self._publish(names)
+        except ConfigurationError:
+            left_from_ms = None
+            raise
+        finally:
+            if left_from_ms is not None:
+                self._say("Part of the range was not published. This goes on from there:")
+                self._say(self._request.command(left_from_ms))
+        return left_from_ms
+
+    def _prepare(self) -> list[str] | None:
+        """Wait for the broker, and for whoever knows the names; None when a stop came first."""
+        self._publisher.start()
+        delays_s, names = growing(*CONNECT_DELAYS_S), None
+        while not self._stop.is_set():
+            if self._publisher.refusal:
+                raise self._publisher.refusal
+            if names is None:
+                names = self._names()
+            if names is not None and self._publisher.ready:
+                return names
+            self._stop.wait(next(delays_s) if names is None else GLANCE_S)
+        return None
+
+    def _names(self) -> list[str] | None:
+        """The names of the table, or of the listing where there is no table; None while they cannot be had."""
+        try:
+            names = self._names_of_table() or list(self._source.list(self._now_ms()).interfaces)
+        except UnavailableError:
+            return None
+        glob = self._request.interface_glob
+        if glob is None:
+            return names
+        matching = [name for name in names if fnmatchcase(name, glob)]
+        if not matching:
+            raise ConfigurationError(f"--interface {glob} matches none of {len(names)} interfaces")
+        return matching
+
+    def _names_of_table(self) -> list[str]:
+        """Each name once, retired ones too, and those of rows that cannot be trusted: their times do not matter here."""
+        try:
+            self._store.open(create=False)
+            table = self._store.read(self._now_ms())
+        except NoTableError as error:
+            log.warning("going by Netbeam's listing: %s", error)
+            return []
+        self._store.close()
+        rows: list[Row | UntrustedRow] = [*table.rows, *table.untrusted]
+        names = [row.name for row in sorted(rows, key=lambda row: row.id) if not resource_fault(row.name)]
+        if not names:
+            log.warning("going by Netbeam's listing: the table is empty")
+        return list(dict.fromkeys(names))
+
+    def _settled_end_ms(self) -> int:
+        """The range's end, or where Netbeam's points cease to be complete. Raises ConfigurationError when nothing is left."""
+        begin_ms, end_ms = self._request.begin_ms, self._request.end_ms
+        if begin_ms >= end_ms:
+            raise ConfigurationError(f"--begin must be earlier than --end: {_iso(begin_ms)}, {_iso(end_ms)}")
+        now_ms = self._source.latest_ms(self._now_ms())
+        limit_ms = settled_ms(now_ms, round(self._config.settle_delay_s * 1000))
+        if begin_ms >= limit_ms:
+            raise ConfigurationError(
+                f"--begin must be earlier than {_iso(limit_ms)}: later points may be incomplete, by SETTLE_DELAY"
+            )
+        return min(end_ms, limit_ms)
+
+    def _publish(self, names: list[str]) -> int | None:
+        """Publish the range of these names; where the first slice begins that has anything unpublished."""
+        request, end_ms = self._request, self._settled_end_ms()
+        if end_ms < request.end_ms:
+            log.warning("the range is cut at %s: later points may be incomplete, by SETTLE_DELAY", _iso(end_ms))
+        record_types = self._config.record_types if request.record_type is None else (request.record_type,)
+        series = [Series(0, name, record_type) for name in names for record_type in record_types]
+        span = f"begin={_iso(request.begin_ms)} end={_iso(end_ms)}"
+        log.info("backfill begun interfaces=%d series=%d %s", len(names), len(series), span)
+        gate = parts.gate(self._config, self._publisher, self._stop)
+        began = time.monotonic()
+        with meter.shown(len(series) * (end_ms - request.begin_ms)) as shown:
+            slices = Slices(
+                series,
+                parts.transfer(self._config, self._source, self._publisher, gate, self._stop, self._tally),
+                gate,
+                self._stop,
+                shown,
+                self._is_there,
+                slice_ms=parts.plan_rules(self._config).max_window_ms,
+                pauses_s=self._pauses_s,
+            )
+            account = slices.publish(request.begin_ms, end_ms)
+        self._report(account, gate.unroutable)
+        took = duration(time.monotonic() - began)
+        self._say(f"Published {account.points:,} points of {len(names):,} interfaces in {took}.")
+        return account.left_from_ms
+
+    def _is_there(self) -> bool:
+        """Whether Netbeam answers at all."""
+        try:
+            self._source.list(self._now_ms())
+        except (UnavailableError, AnswerError):
+            return False
+        return True
+
+    def _report(self, account: Account, unroutable: list[str]) -> None:
+        """Say what went wrong."""
+        for reason, count in account.failures.most_common(SHOWN_REASONS):
+            log.warning("series given up in a slice count=%d reason=%r example=%s", count, reason, account.examples[reason])
+        if len(account.failures) > SHOWN_REASONS:
+            log.warning("series given up in a slice for other reasons reasons=%d", len(account.failures) - SHOWN_REASONS)
+        for key in unroutable:
+            log.error("no queue takes messages exchange=%s routing_key=%s, bind one and go on", self._config.exchange, key)
+        if dropped := self._tally.get(Count.POINTS_INVALID):
+            log.warning("invalid points were dropped count=%d", dropped)
+        if not account.points and account.left_from_ms is None:
+            log.warning("Netbeam has no points at all in this range")
+
+    def _say(self, text: str) -> None:
+        """For the operator: on stdout, unless that is for the messages."""
+        print(text, file=sys.stderr if self._request.to_stdout else sys.stdout, flush=True)
+
+    def _now_ms(self) -> int:
+        return int(self._wall() * 1000)
+
+
+def _iso(ms: int) -> str:
+    """As `--begin` takes it, to the millisecond."""
+    moment = datetime.fromtimestamp(ms // 1000, UTC).replace(microsecond=ms % 1000 * 1000)
+    return moment.isoformat(timespec="milliseconds" if ms % 1000 else "seconds").replace("+00:00", "Z")
