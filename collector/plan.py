@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from collector.model import RecordType, Row, Series, Table, Window
+from collector.model import FIRST_MS, RecordType, Row, Series, Table, Window
 
 MINUTE_MS = 60_000
 SHORTEST_TRY_MS = 900_000
@@ -83,12 +83,13 @@ def collected(rows: Iterable[Row]) -> list[tuple[Row, list[Row]]]:
 def begin_of(row: Row, record_type: RecordType, earlier: Iterable[Row], lookback_ms: int) -> int:
     """Where a series goes on: at its checkpoint, or, without one, `INITIAL_LOOKBACK` before it was first listed.
 
-    Without a checkpoint it never goes back behind what an earlier row of its name covers: no point comes twice.
+    Without a checkpoint it never goes back behind what an earlier row of its name covers, since no point comes twice, nor
+    behind the first time of 13 digits, however long the lookback is.
     """
     checkpoint_ms = row.checkpoints.get(record_type)
     if checkpoint_ms is not None:
         return checkpoint_ms
-    bounds = [row.active_from_ms - lookback_ms]
+    bounds = [FIRST_MS, row.active_from_ms - lookback_ms]
     for each in earlier:
         bounds += each.ends(record_type)
     return max(bounds)
