@@ -35,13 +35,15 @@ class Silence:
         """Whether this round's empty answers are Netbeam's failure.
 
         More than half of those that talked, and more than ten; or, where nothing is known of any earlier window (the first
-        cycle), every one of more than ten series that have been collected before.
+        cycle), every one of more than ten series that have been collected before. After a first cycle that was cut short,
+        a few series that are known do not vouch for all the others.
         """
-        if self.talked_before:
-            return self.fell_silent > FEW and 2 * self.fell_silent > self.talked_before
-        return self.unknown_silent > FEW and self.unknown_silent == self.unknown
+        if self.fell_silent > FEW and 2 * self.fell_silent > self.talked_before:
+            return True
+        nobody_talks = self.fell_silent == self.talked_before and self.unknown_silent == self.unknown
+        return nobody_talks and self.unknown_silent > FEW
 
     @property
     def silent(self) -> int:
         """How many series came back without points though they should have had some."""
-        return self.fell_silent or self.unknown_silent
+        return self.fell_silent + self.unknown_silent
