@@ -57,7 +57,8 @@ def indexable(key: str, value: Any) -> bool:
 @pytest.mark.parametrize("record_type", RecordType)
 def test_traffic_message_is_what_json_and_sha1_give_for_each_point(record_type: RecordType) -> None:
     points: list[tuple[int, Any, Any]] = [
-        (NOW_MS, 0, -1), (NOW_MS + 1, None, 2**63 - 1), (NOW_MS + 2, 0.1, None), (NOW_MS + 3, 1e22, -0.0), (NOW_MS + 4, 5e-324, 7.0)
+        (NOW_MS, 0, -1), (NOW_MS + 1, None, 2**63 - 1), (NOW_MS + 2, 0.1, None),
+        (NOW_MS + 3, 1e22, -0.0), (NOW_MS + 4, 5e-324, 7.0),
     ]  # fmt: skip
     messages = traffic_messages(NAME, record_type, points)
     for (at, into, out), message in zip(points, messages, strict=True):
@@ -124,7 +125,8 @@ def test_value_that_the_index_takes_is_left_alone(key: str, values: list[Any]) -
 @pytest.mark.parametrize(
     ("key", "values"),
     [
-        ("speed", [2**63, -(2**63) - 1, 1.0, True, "", "fast", "1.0", " 5", "5\n", "+5", "1e3", "0x10", "٣", str(2**63), [5], {}]),
+        ("speed", [2**63, -(2**63) - 1, str(2**63), 1.0, True, [5], {}]),
+        ("speed", ["", "fast", "1.0", " 5", "5\n", "+5", "1e3", "0x10", "٣"]),
         ("ifIndex", ["1 610", NAN, "9" * 400]),
         ("vlan", [[], "VLAN 7", INF]),
         ("lhcone", [0, 1, "yes", "true", "", [True], {}]),

@@ -1,0 +1,69 @@
+"""When empty answers are Netbeam's failure."""
+
+import pytest
+
+from collector.model import RecordType, Series, Window
+from collector.silence import Silence
+from tests.fakes import NOW_MS
+
+NEW, KNOWN = None, NOW_MS - 1
+
+
+def judged(*answers: tuple[int, bool | None, int | None, int]) -> Silence:
+    """So many series each, that talked before (or not, or nobody knows), with this checkpoint, come back with so many points."""
+    silence = Silence()
+    for count, talked, checkpoint_ms, points in answers:
+        for number in range(count):
+            silence.add(Window(Series(number, "a", RecordType.TRAFFIC), NOW_MS - 1, NOW_MS, checkpoint_ms), talked, points)
+    return silence
+
+
+@pytest.mark.parametrize(
+    ("fell_silent", "talk_on", "of_all"),
+    [
+        (0, 100, False), (10, 0, False), (11, 0, True), (11, 10, True), (11, 11, False), (12, 11, True),
+        (50, 50, False), (51, 50, True), (3000, 3001, False), (3001, 3000, True),
+    ],
+)  # fmt: skip
+def test_more_than_half_and_more_than_ten_of_those_that_talked(fell_silent: int, talk_on: int, of_all: bool) -> None:
+    silence = judged((fell_silent, True, KNOWN, 0), (talk_on, True, KNOWN, 30), (5000, False, KNOWN, 0))
+    assert silence.of_all is of_all
+    assert silence.silent == fell_silent
+
+
+@pytest.mark.parametrize(
+    ("silent", "talking", "new", "of_all"),
+    [(10, 0, 0, False), (11, 0, 0, True), (11, 0, 50, True), (11, 1, 0, False), (0, 0, 50, False), (500, 1, 50, False)],
+)
+def test_where_nothing_is_known_every_one_of_more_than_ten_with_a_checkpoint(
+    silent: int, talking: int, new: int, of_all: bool
+) -> None:
+    silence = judged((silent, None, KNOWN, 0), (talking, None, KNOWN, 9), (new, None, NEW, 0), (new, None, NEW, 3))
+    assert silence.of_all is of_all
+
+
+@pytest.mark.parametrize(
+    ("fell_silent", "talk_on", "unknown_silent", "unknown_talk", "of_all"),
+    [
+        (3, 0, 500, 0, True),  # after a first cycle that was cut short few are known
+        (3, 1, 500, 0, False),
+        (3, 0, 500, 1, False),
+        (3, 0, 10, 0, False),
+        (11, 0, 5, 5, True),
+    ],
+)
+def test_few_that_are_known_do_not_vouch_for_all_the_others(
+    fell_silent: int, talk_on: int, unknown_silent: int, unknown_talk: int, of_all: bool
+) -> None:
+    silence = judged(
+        (fell_silent, True, KNOWN, 0),
+        (talk_on, True, KNOWN, 1),
+        (unknown_silent, None, KNOWN, 0),
+        (unknown_talk, None, KNOWN, 1),
+    )
+    assert silence.of_all is of_all
+    assert silence.silent == fell_silent + unknown_silent
+
+
+def test_series_that_were_silent_before_do_not_count() -> None:
+    assert not judged((5000, False, KNOWN, 0)).of_all
