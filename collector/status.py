@@ -148,7 +148,8 @@ def explanation_lines(name: str, standing: Standing, due: dict[Series, Window]) 
     """The same for people."""
     lines = [ascii(name)[1:-1], f"{utc(standing.now_ms)} UTC; points are due up to {utc(standing.due_ms)} UTC"]
     for each in standing.rows:
-        lines += ["", _row_line(each), *_aligned([_position_line(position, due) for position in each.positions], left=5)]
+        positions = [_position_line(position, each.state, due.get(position.series)) for position in each.positions]
+        lines += ["", _row_line(each), *_aligned(positions, left=5)]
     for row in standing.untrusted:
         lines += ["", f"row {row.id}: cannot be trusted and is left alone, {row.reason}"]
     return lines
@@ -167,15 +168,15 @@ def _row_line(each: RowStanding) -> str:
     }[each.state]
 
 
-def _position_line(position: Position, due: dict[Series, Window]) -> tuple[str, ...]:
+def _position_line(position: Position, state: State, window: Window | None) -> tuple[str, ...]:
     checkpoint_ms = position.checkpoint_ms
-    window = due.get(position.series)
+    nothing = "nothing is due any more" if state is State.RETIRED else f"nothing is due yet, next: {utc(position.reached_ms)} on"
     return (
         f"  {position.series.record_type}",
         "no checkpoint yet" if checkpoint_ms is None else f"checkpoint {_exact(checkpoint_ms)}",
         f"{duration(position.behind_s)} behind",
         "late" if position.late else "not late",
-        f"due next: {_exact(window.begin_ms)} to {_exact(window.end_ms)}" if window else "nothing is due",
+        f"due next: {_exact(window.begin_ms)} to {_exact(window.end_ms)}" if window else nothing,
     )
 
 
