@@ -146,10 +146,10 @@ class MysqlStore:
                 if held:
                     raise LockLostError(f"the lock is lost: {error}") from error
                 raise
-            except NoTableError:
-                raise  # the server is there
             except (UnavailableError, ConfigurationError) as error:
-                self.outage.failed(str(error))
+                # to a reader a missing table is an answer, to the one who writes it is a table that somebody dropped
+                if self._locked or not isinstance(error, NoTableError):
+                    self.outage.failed(str(error))
                 raise
             finally:
                 if timed:

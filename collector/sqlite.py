@@ -119,10 +119,10 @@ class SqliteStore:
             try:
                 yield
                 self.outage.ended()
-            except NoTableError:
-                raise  # nothing has failed
             except CollectorError as error:
-                self.outage.failed(str(error))
+                # to a reader a missing table is an answer
+                if not isinstance(error, NoTableError):
+                    self.outage.failed(str(error))
                 raise
             finally:
                 self.database_s += time.monotonic() - began

@@ -100,6 +100,8 @@ class DatabaseServer:
     def freeze(self) -> None:
         """Stop its clock: connections stay open and nothing is answered until `thaw`."""
         self._signal(signal.SIGSTOP)
+        assert self._child is not None
+        os.waitpid(self._child.pid, os.WUNTRACED)  # until each of its threads stands still
 
     def thaw(self) -> None:
         """Let it go on; harmless when it is not frozen."""

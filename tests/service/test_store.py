@@ -12,7 +12,7 @@ import pytest
 from collector import table
 from collector.config import MysqlSettings, Secret
 from collector.contracts import Store
-from collector.errors import CollectorError, ConfigurationError, LockLostError, UnavailableError
+from collector.errors import CollectorError, ConfigurationError, LockLostError, NoTableError, UnavailableError
 from collector.model import Changes, NewRow, RecordType, Retirement, Row, Series, Window
 from collector.mysql import MysqlStore
 from collector.sqlite import SqliteStore
@@ -132,14 +132,13 @@ def test_a_reader_creates_nothing_and_says_what_is_missing(new_store: NewStore, 
     if isinstance(place, SqlitePlace):
         place.sql("CREATE TABLE other (x int)")
     reader = new_store()
-    with pytest.raises(ConfigurationError, match=r"no table esnet_interfaces in .*") as caught:
+    with pytest.raises(NoTableError, match=r"no table esnet_interfaces in .*") as caught:
         reader.open(create=False)
     assert place.where in str(caught.value)
-    assert reader.outage.down
+    assert not reader.outage.down
     new_store().open()
     reader.open(create=False)
     assert reader.read(NOW).rows == ()
-    assert not reader.outage.down
 
 
 @pytest.mark.parametrize("create", [True, False])

@@ -1,0 +1,68 @@
+"""What the tests of the store on MySQL have in common."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from collector.config import MysqlSettings, Secret
+from collector.model import Changes, RecordType, Retirement, Row, Series, Window
+from collector.mysql import MysqlStore
+from tests.servers.databases import Account, DatabaseServer
+
+ROOT = Path(__file__).parents[3]
+NOW = 1_790_000_000_000
+T0, T1, T2 = (NOW - 3_600_000 + minute * 60_000 for minute in (0, 10, 20))
+NAMES = tuple(f"devices/a/interfaces/{letter}" for letter in "abcd")
+"""The rows of the fixture `store`."""
+TRAFFIC = RecordType.TRAFFIC
+
+NewStore = Callable[..., MysqlStore]
+"""Makes a store, not yet open: of a Stop, and of settings that differ."""
+Sql = Callable[[str], list[Any]]
+"""Runs a statement in the test's database, with all rights."""
+
+
+def settings(server: DatabaseServer, account: Account, **changed: Any) -> MysqlSettings:
+    values: dict[str, Any] = {"host": "127.0.0.1", "port": server.port, "database": account.database, "user": account.user}
+    return MysqlSettings(**(values | {"password": Secret(account.password)} | changed))
+
+
+def window(row: Row, end_ms: int, checkpoint_ms: int | None = None) -> Window:
+    return Window(Series(row.id, row.name, TRAFFIC), checkpoint_ms or T0, end_ms, checkpoint_ms)
+
+
+def retire(*rows: tuple[Row, int]) -> Changes:
+    return Changes(retired=tuple(Retirement(row.id, row.name, until_ms) for row, until_ms in rows))
+
+
+def wait_until(condition: Callable[[], object], every_s: float = 0.02) -> None:
+    deadline = time.monotonic() + 15
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(every_s)
+
+
+@contextmanager
+def in_background(call: Callable[[], object]) -> Iterator[list[object]]:
+    """Runs a call beside the test; the list gets what it returned or raised."""
+    outcome: list[object] = []
+
+    def run() -> None:
+        try:
+            outcome.append(call())
+        except Exception as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    yield outcome
+    thread.join(20)
+    assert outcome, "the call has not ended"
+
+
+def wait_until_waiting(sql: Sql) -> None:
+    """Somebody waits for somebody else's row lock. The server refreshes that table only for who reads it every 0.1 s."""
+    wait_until(lambda: sql("SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"), every_s=0.15)
