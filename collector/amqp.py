@@ -142,17 +142,15 @@ class AmqpPublisher:
             batch.done(Outcome.LOST)
 
     def _take_answers(self) -> None:
-        link = self._link
-        if link.returned:
-            self._confirms.mark_returned(link.returned)
-            link.returned = set()
-        if not link.answers:
-            return
-        answers, link.answers = link.answers, []
+        returned = self._link.take_returned()
+        if returned:
+            self._confirms.mark_returned(returned)
+        answers = self._link.take_answers()
         for tag, multiple, refused in answers:
             for sent in self._confirms.settle(tag, multiple, refused):
                 sent.batch.done(sent.outcome)
-        link.settled()
+        if answers:
+            self._link.settled()
 
     def _send(self) -> None:
         """Hand waiting batches to the socket, as far as it keeps up."""

@@ -36,15 +36,13 @@ class Link:
         self.loop = IOLoop()
         self.ready = False
         self.refusal: ConfigurationError | None = None
-        self.answers: list[tuple[int, bool, bool]] = []
-        """Acks and nacks since they were last taken: tag, multiple, refused."""
-        self.returned: set[str] = set()
-        """Ids of messages that no queue took; each comes before the ack of the same message."""
         self.connection: Any = None
         self.channel: Any = None
         self._settings, self._exchange, self._timing = settings, exchange, timing
         self._confirms, self._outage, self._tally = confirms, outage, tally
         self._events: deque[Callable[[], None]] = deque()
+        self._answers: list[Any] = []
+        self._returns: list[tuple[Any, ...]] = []
         self._hosts: list[str] = []
         self._errors: list[CollectorError] = []
         self._was_ready = self._doubtful = self._leaving = False
@@ -58,9 +56,21 @@ class Link:
         """The broker has answered, or has just been asked: the time to wait for a confirm begins."""
         self._heard_at = time.monotonic()
 
-    def settled(self) -> None:
-        """Answers have been taken; a channel that has dealt with what came before it counts as good."""
+    def take_returned(self) -> set[str]:
+        """Ids of the messages that no queue took; each comes before the ack of the same message, so take them before."""
+        returns, self._returns = self._returns, []
+        return {properties.message_id for _channel, _method, properties, _body in returns}
+
+    def take_answers(self) -> list[tuple[int, bool, bool]]:
+        """The acks and nacks that have come: tag, multiple, refused."""
+        if not self._answers:
+            return []
         self.heard()
+        methods, self._answers = [frame.method for frame in self._answers], []
+        return [(method.delivery_tag, method.multiple, isinstance(method, pika.spec.Basic.Nack)) for method in methods]
+
+    def settled(self) -> None:
+        """Answers have been dealt with; a channel that has settled all that was pending before it counts as good."""
         if not self._proven and self._confirms.caught_up:
             self._prove()
 
@@ -157,11 +167,11 @@ class Link:
             return  # its closing is noted already
         self.channel = self.connection.channel(on_open_callback=self._noting(self._channel_opened, declare))
         self.channel.add_on_close_callback(self._noting(self._channel_closed, declare))
-        self.channel.add_on_return_callback(self._on_return)
+        self.channel.add_on_return_callback(lambda *returned: self._returns.append(returned))
 
     def _channel_opened(self, declare: bool, channel: Any) -> None:
         if channel is self.channel and channel.is_open:
-            channel.confirm_delivery(self._on_answer, callback=nothing)
+            channel.confirm_delivery(lambda frame: self._answers.append(frame), callback=nothing)
             found = self._noting(self._exchange_found, channel)
             channel.exchange_declare(self._exchange, "topic", passive=not declare, durable=True, callback=found)
 
@@ -215,8 +225,9 @@ class Link:
         """Drop the connection without a word to the broker, which may be frozen; pika's next turn closes the socket."""
         connection, self.connection = self.connection, None
         if connection is not None and not connection.is_closed:
-            # the public close() waits for the broker's answer
-            connection._terminate_stream(pika.exceptions.ConnectionOpenAborted("given up"))
+            # the public close() waits for the broker's answer; and a ConnectionOpenAborted in the middle of the login trips
+            # an assertion of pika 1.4.4
+            connection._terminate_stream(pika.exceptions.AMQPConnectionError("given up"))
 
     def leave(self) -> None:
         """Begin to disconnect in good order; `connection` is None when that is done."""
@@ -246,13 +257,6 @@ class Link:
             self.ready, self._blocked = True, None
             self.heard()
             self._outage.ended()
-
-    def _on_answer(self, frame: Any) -> None:
-        method = frame.method
-        self.answers.append((method.delivery_tag, method.multiple, isinstance(method, pika.spec.Basic.Nack)))
-
-    def _on_return(self, _channel: object, _method: object, properties: Any, _body: bytes) -> None:
-        self.returned.add(properties.message_id)
 
 
 def nothing(*_: object) -> None:

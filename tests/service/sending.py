@@ -16,7 +16,7 @@ from collector.stop import Stop
 from collector.tally import Tally
 from tests.servers.rabbitmq import EXCHANGE, Vhost
 
-QUICK = Timing(connect=2.0, heartbeat=2, confirm=2.0, first_delay=0.1, most_delay=0.4, proof=0.5)
+QUICK = Timing(connect=2.0, heartbeat=1, confirm=2.0, first_delay=0.1, most_delay=0.4, proof=0.5)
 """The publisher's times, short enough for a test."""
 KEY = "esnet_traffic"
 
@@ -80,11 +80,17 @@ def settings_of(place: Vhost, **changes: Any) -> RabbitSettings:
 
 @contextmanager
 def publisher_on(
-    place: Vhost, exchange: str = EXCHANGE, *, ready: bool = True, tally: Tally | None = None, **changes: Any
+    place: Vhost,
+    exchange: str = EXCHANGE,
+    *,
+    ready: bool = True,
+    tally: Tally | None = None,
+    timing: Timing = QUICK,
+    **changes: Any,
 ) -> Iterator[AmqpPublisher]:
     """A publisher that runs, ready unless that is not expected; closed at the end, when it must not have failed."""
     stop = Stop()
-    publisher = AmqpPublisher(settings_of(place, **changes), exchange, stop, tally or Tally(), QUICK)
+    publisher = AmqpPublisher(settings_of(place, **changes), exchange, stop, tally or Tally(), timing)
     publisher.start()
     try:
         if ready:

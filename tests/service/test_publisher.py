@@ -328,8 +328,8 @@ def test_a_broker_that_is_not_there_is_an_outage_with_the_reason(vhost: Vhost) -
 def test_tls_with_a_verified_peer_and_a_client_certificate(
     rabbit: RabbitServer, vhost: Vhost, certificates: Certificates
 ) -> None:
-    files: dict[str, Any] = {"ca_file": certificates.authority, "cert_file": certificates.client, "key_file": certificates.client_key}
-    with publisher_on(vhost, tls=True, port=rabbit.tls_port, **files) as publisher:
+    files: dict[str, Any] = {"cert_file": certificates.client, "key_file": certificates.client_key}
+    with publisher_on(vhost, tls=True, port=rabbit.tls_port, ca_file=certificates.authority, **files) as publisher:
         sender = Sender(publisher)
         sender.send_many(300)
         assert sender.outcomes() == {Outcome.CONFIRMED: 300}
