@@ -33,8 +33,16 @@ class _Key(enum.Enum):
 
 class _KeyState:
     def __init__(self) -> None:
+        self.in_flight = 0
+        """Admitted, and not settled yet."""
+        self.reopen()
+
+    def reopen(self) -> None:
         self.state = _Key.OPEN
-        self.probe_in_flight = False
+        self.probed = False
+        """A probe is in flight, and nothing else: the next outcome is its own."""
+        self.named = False
+        """The log says already that no queue takes it."""
         self.not_before = 0.0
         self.delays: Iterator[float] = growing(*REFUSED_DELAYS_S)
 
@@ -42,8 +50,9 @@ class _KeyState:
 class Gate:
     """Admits what is to be published; any number of threads wait here.
 
-    `patience_s` is how long in all it waits for a broker that is away (None: as long as the cycle lasts). `may_work` says
-    whether this collector is certainly the one that works, so that one that was frozen does not go on blindly.
+    `patience_s` is how long in all it waits for a broker that is away (None: as long as the cycle lasts; else one that goes
+    on refusing ends the cycle too). `may_work` says whether this collector is certainly the one that works, so that one that
+    was frozen does not go on blindly.
     """
 
     def __init__(
@@ -77,7 +86,6 @@ class Gate:
             for key in self._keys.values():
                 if key.state is _Key.CLOSED:
                     key.state = _Key.PROBING
-                key.probe_in_flight = False
 
     def shut(self) -> None:
         """Admit nothing more in this cycle."""
@@ -85,19 +93,25 @@ class Gate:
             self._shut = True
             self._changed.notify_all()
 
-    def admit(self, routing_key: str, messages: int) -> bool:
-        """Wait for room for so many messages and take it; False when nothing more of this key goes out in this cycle."""
+    def admit(self, routing_key: str, messages: int, patient: bool = True) -> bool:
+        """Wait for room for so many messages and take it; False when nothing more of this key goes out in this cycle.
+
+        Who is not `patient` does not wait either for a queue that was full a moment ago.
+        """
         need = min(messages, self._size)
         with self._changed:
             key = self._keys.setdefault(routing_key, _KeyState())
             while not (self._stop.is_set() or self._shut or key.state is _Key.CLOSED or self._monotonic() >= self._until):
+                if not patient and self._is_slowed_down(key):
+                    break
                 if not self._publisher_ready():
                     if self._patience_is_over():
                         self._shut = True
                         break
                 elif self._room >= need and self._may_work() and self._turn(key):
                     self._room -= need
-                    key.probe_in_flight = key.state is _Key.PROBING
+                    key.in_flight += 1
+                    key.probed = key.state is _Key.PROBING
                     return True
                 self._changed.wait(POLL_S)
             return False
@@ -113,13 +127,14 @@ class Gate:
         with self._changed:
             self._room += messages
             key = self._keys[routing_key]
-            key.probe_in_flight = False
+            key.in_flight -= 1
+            probe, key.probed = key.probed, False
             if outcome is Outcome.RETURNED:
                 self._close(routing_key, key)
             elif outcome is Outcome.REFUSED:
-                self._slow_down(routing_key, key)
-            elif outcome is Outcome.CONFIRMED and key.state is _Key.PROBING:
-                key.state, key.not_before, key.delays = _Key.OPEN, 0.0, growing(*REFUSED_DELAYS_S)
+                self._slow_down(routing_key, key, probe)
+            elif outcome is Outcome.CONFIRMED and probe:
+                key.reopen()
                 log.warning("messages are taken again exchange=%s routing_key=%s", self._exchange, routing_key)
             self._changed.notify_all()
 
@@ -136,7 +151,10 @@ class Gate:
             return self._patience_s is not None and self._patience_s <= 0
 
     def _turn(self, key: _KeyState) -> bool:
-        return key.state is _Key.OPEN or (not key.probe_in_flight and self._monotonic() >= key.not_before)
+        return key.state is _Key.OPEN or (not key.in_flight and self._monotonic() >= key.not_before)
+
+    def _is_slowed_down(self, key: _KeyState) -> bool:
+        return key.state is _Key.PROBING and self._monotonic() < key.not_before
 
     def _publisher_ready(self) -> bool:
         if self._publisher.ready:
@@ -154,16 +172,20 @@ class Gate:
         return self._patience_s <= 0
 
     def _close(self, routing_key: str, key: _KeyState) -> None:
-        if key.state is _Key.OPEN:
+        if not key.named:
             hint = "no queue takes the messages, they are held back until one is bound"
             log.warning("%s exchange=%s routing_key=%s", hint, self._exchange, routing_key)
-        key.state = _Key.CLOSED
+        key.state, key.named = _Key.CLOSED, True
         self._changed.notify_all()
 
-    def _slow_down(self, routing_key: str, key: _KeyState) -> None:
+    def _slow_down(self, routing_key: str, key: _KeyState, probe: bool) -> None:
         if key.state is _Key.OPEN:
             hint = "the broker refuses messages, is a queue full? going on slowly"
             log.warning("%s exchange=%s routing_key=%s", hint, self._exchange, routing_key)
+        # what was in flight beside the first one that was refused says nothing new
+        if probe or key.state is _Key.OPEN:
+            delay_s = next(key.delays)
+            key.not_before = self._monotonic() + delay_s
+            self._shut = self._shut or (self._patience_s is not None and delay_s >= REFUSED_DELAYS_S[1])
         if key.state is not _Key.CLOSED:
             key.state = _Key.PROBING
-            key.not_before = self._monotonic() + next(key.delays)

@@ -86,13 +86,13 @@ class Transfer:
         self._monotonic = monotonic
 
     def interfaces(self, messages: Iterable[tuple[str, Message]], until: float) -> Iterator[list[InterfaceResult]]:
-        """Publish interface messages, each with its resource."""
+        """Publish interface messages, each with its resource; none is waited for while their queue is full, points are due."""
         inbox: queue.SimpleQueue[InterfaceResult | None] = queue.SimpleQueue()
         flight = _Flight()
 
         def feed() -> None:
             for resource, message in messages:
-                if not self._gate.admit(self._interface_key, 1):
+                if not self._gate.admit(self._interface_key, 1, patient=False):
                     return
                 self._tally.add(Count.INTERFACES_PUBLISHED)
                 flight.began()
