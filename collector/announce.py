@@ -42,6 +42,8 @@ class Announcements:
             if made.faulty_keys:
                 unsaid += self._warn(resource, made.faulty_keys, MOST_WARNINGS - unsaid)
             if self._confirmed.get(resource) != made.digest:
+                # it may arrive without being confirmed, so what was confirmed before does not count any more
+                self._confirmed.pop(resource, None)
                 self._sent[resource] = made.digest
                 yield resource, made.message
         if unsaid > MOST_WARNINGS:

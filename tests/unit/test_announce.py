@@ -1,0 +1,115 @@
+"""Which interfaces are published in a cycle."""
+
+import json
+import logging
+
+import pytest
+
+from collector.announce import MOST_WARNINGS, Announcements
+from collector.model import Listing
+from collector.tally import Count, Tally
+from tests.fakes import NOW_MS, Clock, interface
+
+DAY_S = 86_400.0
+
+
+class Desk:
+    """Announcements with a clock and a listing that tests change."""
+
+    def __init__(self, *names: str) -> None:
+        self.clock, self.tally = Clock(), Tally()
+        self.announcements = Announcements(DAY_S, self.tally, self.clock.monotonic)
+        self.interfaces = {name: interface(name) for name in names}
+
+    def due(self) -> list[str]:
+        listing = Listing(self.clock.now_ms, dict(self.interfaces))
+        made = list(self.announcements.due(listing))
+        assert all(json.loads(message.body)["timestamp"] == listing.time_ms for _, message in made)
+        return [resource for resource, _ in made]
+
+    def cycle(self, lost: str = "") -> list[str]:
+        """What is due in a cycle 900 s later; all of it is confirmed but for what is lost."""
+        self.clock.advance(900)
+        due = self.due()
+        for resource in due:
+            if resource not in lost:
+                self.announcements.confirmed(resource)
+        return due
+
+
+def test_all_in_the_first_cycle_then_the_new_and_the_changed_and_all_again_after_the_interval() -> None:
+    desk = Desk("a", "b")
+    assert desk.cycle() == ["a", "b"]
+    assert desk.cycle() == []
+    desk.interfaces["c"] = interface("c")
+    assert desk.cycle() == ["c"]
+    desk.interfaces["a"] = interface("a", speed=7)
+    assert desk.cycle() == ["a"]
+    assert desk.cycle() == []
+    desk.clock.advance(DAY_S)
+    assert desk.cycle() == ["a", "b", "c"]
+    assert desk.cycle() == []
+
+
+def test_one_that_was_not_confirmed_is_sent_in_the_next_cycle() -> None:
+    desk = Desk("a", "b", "c")
+    assert desk.cycle(lost="b") == ["a", "b", "c"]
+    assert desk.announcements.left
+    assert desk.cycle(lost="b") == ["b"]
+    assert desk.announcements.left
+    assert desk.cycle() == ["b"]
+    assert not desk.announcements.left
+    assert desk.cycle() == []
+
+
+def test_change_that_may_have_arrived_unconfirmed_is_taken_back_on_the_bus_too() -> None:
+    desk = Desk("a")
+    desk.cycle()
+    desk.interfaces["a"] = interface("a", speed=7)
+    assert desk.cycle(lost="a") == ["a"]
+    desk.interfaces["a"] = interface("a")
+    assert desk.cycle() == ["a"]
+
+
+def test_what_was_never_asked_for_is_left_for_the_next_cycle() -> None:
+    desk = Desk("a", "b")
+    feed = desk.announcements.due(Listing(NOW_MS, desk.interfaces))
+    desk.announcements.confirmed(next(feed)[0])
+    assert desk.announcements.left
+    assert desk.cycle() == ["b"]
+    assert not desk.announcements.left
+
+
+def test_one_that_comes_back_is_new() -> None:
+    desk = Desk("a", "b")
+    desk.cycle()
+    gone = desk.interfaces.pop("b")
+    assert desk.cycle() == []
+    desk.interfaces["b"] = gone
+    assert desk.cycle() == ["b"]
+
+
+def test_faulty_value_is_warned_about_once_per_interface_and_key(caplog: pytest.LogCaptureFixture) -> None:
+    desk = Desk("a", "b")
+    desk.interfaces["a"]["speed"] = "fast"
+    desk.cycle()
+    desk.cycle()
+    desk.interfaces["a"]["vlan"] = 1.5
+    desk.cycle()
+    named = [record.getMessage() for record in caplog.records]
+    assert [("name=a" in line, "key=speed" in line, "key=vlan" in line) for line in named] == [
+        (True, True, False),
+        (True, False, True),
+    ]
+    assert desk.tally.get(Count.INTERFACE_VALUES_INVALID) >= 2
+
+
+def test_thousands_of_faulty_values_are_a_few_lines(caplog: pytest.LogCaptureFixture) -> None:
+    desk = Desk(*(f"a/{number}" for number in range(MOST_WARNINGS + 30)))
+    for each in desk.interfaces.values():
+        each["lhcone"] = "maybe"
+    with caplog.at_level(logging.WARNING):
+        desk.cycle()
+    assert len(caplog.records) == MOST_WARNINGS + 1
+    assert "count=30" in caplog.records[-1].getMessage()
+    assert desk.tally.get(Count.INTERFACE_VALUES_INVALID) == MOST_WARNINGS + 30
