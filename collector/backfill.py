@@ -19,7 +19,7 @@ from collector.contracts import Publisher, Source, Store
 from collector.errors import AnswerError, ConfigurationError, NoTableError, UnavailableError
 from collector.model import RecordType, Row, Series, UntrustedRow, resource_fault
 from collector.plan import settled_ms
-from collector.slices import PAUSES_S, Account, Slices
+from collector.slices import Account, Slices
 from collector.stop import Stop
 from collector.tally import Count, Tally
 from collector.words import duration
@@ -103,13 +103,11 @@ class Backfill:
         tally: Tally,
         *,
         wall: Callable[[], float] = time.time,
-        pauses_s: tuple[float, float] = PAUSES_S,
     ) -> None:
         self._config, self._request = config, request
         self._source, self._store, self._publisher = source, store, publisher
         self._stop, self._tally = stop, tally
         self._wall = wall
-        self._pauses_s = pauses_s
 
     def serve(self) -> int:
         """Publish it; the exit code. Raises ConfigurationError, and AnswerError where the listing is of no use."""
@@ -215,12 +213,11 @@ class Backfill:
                 shown,
                 self._is_there,
                 slice_ms=parts.plan_rules(self._config).max_window_ms,
-                pauses_s=self._pauses_s,
             )
             account = slices.publish(request.begin_ms, end_ms)
         self._report(account, gate.unroutable)
-        took = duration(time.monotonic() - began)
-        self._say(f"Published {account.points:,} points of {len(names):,} interfaces in {took}.")
+        interfaces = f"{len(names):,} interface{'' if len(names) == 1 else 's'}"
+        self._say(f"Published {account.points:,} points of {interfaces} in {duration(time.monotonic() - began)}.")
         return account.left_from_ms
 
     def _is_there(self) -> bool:

@@ -71,7 +71,6 @@ class Slices:
         is_there: Callable[[], bool],
         *,
         slice_ms: int,
-        pauses_s: tuple[float, float] = PAUSES_S,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.account = Account()
@@ -79,7 +78,6 @@ class Slices:
         self._transfer, self._gate, self._stop, self._meter = transfer, gate, stop, meter
         self._is_there = is_there
         self._slice_ms = slice_ms
-        self._pauses_s = pauses_s
         self._monotonic = monotonic
         self._most_ms: dict[Series, int] = {}
         """How long the next window of a series that has failed may be."""
@@ -102,14 +100,14 @@ class Slices:
 
     def _publish_slice(self, begin_ms: int, end_ms: int) -> None:
         state = _Slice({series: Span(series, begin_ms, end_ms, None) for series in self._series})
-        pauses_s = growing(*self._pauses_s)
+        pauses_s = growing(*PAUSES_S)
         while state.left:
             got_through = self._round(state)
             if self._over():
                 break
             if got_through or (state.failing and self._is_there()):
                 self._give_up(state)
-                pauses_s = growing(*self._pauses_s)
+                pauses_s = growing(*PAUSES_S)
             else:
                 self._stop.wait(next(pauses_s))
         self._given_up = state.given_up

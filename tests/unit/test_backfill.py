@@ -1,0 +1,492 @@
+"""`backfill` over fakes: which windows it asks for, what it makes of every outcome, and that nothing is lost between a run that
+was stopped and the one that goes on. No wait takes any time."""
+
+import io
+import logging
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from collector import arguments, gate, meter
+from collector.backfill import Backfill, Request
+from collector.config import Config
+from collector.contracts import Batch, Outcome
+from collector.errors import AnswerError, ConfigurationError, NoTableError, UnavailableError
+from collector.model import RecordType, Row, UntrustedRow, Window
+from collector.stop import Stop
+from collector.tally import Tally
+from tests.fakes import HOUR_MS, MINUTE_MS, NOW_MS, FakePublisher, FakeSource, FakeStore, no_points, resource, three_points
+
+TRAFFIC, ERRORS, DISCARDS = RecordType
+SETTLED_MS = NOW_MS - 900_000
+BEGIN_MS = NOW_MS - 24 * HOUR_MS
+SLICE_MS = 6 * HOUR_MS
+Answer = Sequence[object] | str
+
+
+class QuickStop(Stop):
+    """Notes how long somebody wanted to wait, and does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits: list[float] = []
+
+    def wait(self, seconds: float) -> bool:
+        self.waits.append(seconds)
+        return self.is_set()
+
+
+class Systems:
+    """The three fakes and one backfill after the other over them."""
+
+    def __init__(self, *rows: Row, **settings: str) -> None:
+        self.config = Config.from_mapping(settings, without={"rmq", "mysql"})
+        self.source = FakeSource([resource(0)])
+        self.store = FakeStore(*rows)
+        self.publisher = FakePublisher()
+        self.stop = QuickStop()
+
+    def run(self, begin_ms: int = BEGIN_MS, end_ms: int = BEGIN_MS + 2 * SLICE_MS, **options: object) -> int:
+        return self.serve(Request(begin_ms=begin_ms, end_ms=end_ms, **options))  # type: ignore[arg-type]
+
+    def serve(self, request: Request) -> int:
+        self.source.asked.clear()
+        systems = (self.source, self.store, self.publisher, self.stop, Tally())
+        return Backfill(self.config, request, *systems, wall=lambda: NOW_MS / 1000).serve()
+
+    def go_on(self, command: str) -> int:
+        """What the printed command does, over the same systems."""
+        self.stop = QuickStop()
+        published, self.publisher = self.publisher, FakePublisher()
+        self.publisher.batches = published.batches
+        return self.serve(as_request(command))
+
+    @property
+    def ids(self) -> set[str]:
+        """Everything that the broker has confirmed."""
+        return {message.message_id for batch in self.publisher.batches for message in batch.messages}
+
+
+def as_request(command: str) -> Request:
+    words = shlex.split(command)
+    assert words[:3] == ["python", "esnet_collector.py", "backfill"]
+    found = arguments.parse(words[2:])
+    names = ("begin_ms", "end_ms", "interface_glob", "record_type", "rate", "sqlite", "to_stdout", "env_file")
+    return Request(**{name: getattr(found, name) for name in names})
+
+
+def command_in(text: str) -> str:
+    """The command that was printed, on a line of its own."""
+    commands = [line for line in text.splitlines() if line.startswith("python ")]
+    assert len(commands) == 1
+    return commands[0]
+
+
+def active(row_id: int, name: str | None = None) -> Row:
+    return Row(row_id, name or resource(row_id), NOW_MS - HOUR_MS)
+
+
+def asked(systems: Systems) -> list[tuple[str, RecordType, int, int]]:
+    return [(each.series.name, each.series.record_type, each.begin_ms, each.end_ms) for each in systems.source.asked]
+
+
+def test_every_name_of_the_table_is_asked_once_slice_by_slice() -> None:
+    retired = Row(1, resource(1), BEGIN_MS - HOUR_MS, BEGIN_MS, {TRAFFIC: BEGIN_MS})
+    systems = Systems(retired, active(2), active(3, resource(1)), RECORD_TYPES="traffic,errors")
+    assert systems.run(end_ms=BEGIN_MS + SLICE_MS + MINUTE_MS) == 0
+    slices = [(BEGIN_MS, BEGIN_MS + SLICE_MS), (BEGIN_MS + SLICE_MS, BEGIN_MS + SLICE_MS + MINUTE_MS)]
+    names = (resource(1), resource(2))
+    assert asked(systems) == [(name, kind, *each) for each in slices for name in names for kind in (TRAFFIC, ERRORS)]
+
+
+def test_table_is_read_and_neither_created_nor_locked_nor_written() -> None:
+    systems = Systems(active(1))
+    assert systems.run() == 0
+    assert systems.store.journal == ["open", "read"]
+    assert systems.source.journal.count("list") == 0
+
+
+def test_name_of_a_row_that_cannot_be_trusted_is_published_if_it_is_a_name() -> None:
+    systems = Systems(active(2))
+    systems.store.untrusted = (UntrustedRow(1, resource(1), "status is '7'"), UntrustedRow(3, "a b", "white space"))
+    systems.run()
+    assert [name for name, *_ in asked(systems)][::3][:2] == [resource(1), resource(2)]
+
+
+@pytest.mark.parametrize("missing", [True, False], ids=["no table", "empty table"])
+def test_listing_counts_where_there_is_no_table(missing: bool, caplog: pytest.LogCaptureFixture) -> None:
+    systems = Systems()
+    systems.source = FakeSource([resource(1)])
+    if missing:
+        systems.store.errors["open"] = NoTableError("no table esnet_interfaces")
+    assert systems.run() == 0
+    assert {name for name, *_ in asked(systems)} == {resource(1)}
+    assert "going by Netbeam's listing" in caplog.text
+
+
+def test_points_are_published_and_no_interface_messages(capsys: pytest.CaptureFixture[str]) -> None:
+    systems = Systems(active(1))
+    assert systems.run() == 0
+    assert {batch.routing_key for batch in systems.publisher.batches} == {"esnet_traffic"}
+    assert systems.publisher.published("esnet_traffic") == 2 * 3 * 3
+    assert "Published 18 points of 1 interface in" in capsys.readouterr().out
+
+
+def test_interface_is_chosen_by_a_glob_that_knows_case() -> None:
+    names = ("devices/a-cr5/interfaces/Ae1", "devices/a-cr5/interfaces/ae1", "devices/b-cr5/interfaces/ae1")
+    systems = Systems(*(active(number, name) for number, name in enumerate(names, 1)))
+    systems.run(interface_glob="devices/a-*/interfaces/a*")
+    assert {name for name, *_ in asked(systems)} == {names[1]}
+
+
+def test_glob_that_matches_nothing_is_an_error_and_publishes_nothing() -> None:
+    systems = Systems(active(1))
+    with pytest.raises(ConfigurationError, match=r"--interface devices/x\* matches none of 1 interfaces"):
+        systems.run(interface_glob="devices/x*")
+    assert systems.source.asked == []
+
+
+def test_one_record_type_may_be_one_that_is_not_collected() -> None:
+    systems = Systems(active(1), RECORD_TYPES="traffic")
+    systems.run(record_type=ERRORS)
+    assert {kind for _, kind, *_ in asked(systems)} == {ERRORS}
+
+
+def test_range_is_cut_to_what_is_settled(caplog: pytest.LogCaptureFixture) -> None:
+    systems = Systems(active(1))
+    assert systems.run(begin_ms=SETTLED_MS - HOUR_MS, end_ms=NOW_MS) == 0
+    assert {(begin, end) for *_, begin, end in asked(systems)} == {(SETTLED_MS - HOUR_MS, SETTLED_MS)}
+    assert "the range is cut at 2025-11-24T15:45:00Z" in caplog.text
+
+
+def test_range_is_cut_by_netbeams_clock_when_that_is_behind() -> None:
+    systems = Systems(active(1))
+    systems.source.ahead_ms = 10 * MINUTE_MS
+    systems.run(begin_ms=SETTLED_MS - HOUR_MS, end_ms=NOW_MS)
+    assert {end for *_, end in asked(systems)} == {SETTLED_MS - 10 * MINUTE_MS}
+
+
+@pytest.mark.parametrize(
+    ("begin_ms", "end_ms"),
+    [(SETTLED_MS, NOW_MS), (NOW_MS + 1, NOW_MS + HOUR_MS), (BEGIN_MS, BEGIN_MS), (BEGIN_MS, BEGIN_MS - 1)],
+    ids=["not settled", "future", "empty", "inverted"],
+)
+def test_range_that_holds_nothing_is_refused_before_anything_is_contacted(
+    begin_ms: int, end_ms: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    systems = Systems(active(1))
+    with pytest.raises(ConfigurationError, match="--begin must be earlier"):
+        systems.run(begin_ms, end_ms)
+    assert systems.store.journal == []
+    assert "python" not in capsys.readouterr().out
+
+
+def failing(systems: Systems, name: str, *, longer_than_ms: int = 0, times: float = float("inf")) -> Counter[int]:
+    """Let Netbeam fail for this interface; counts the failures by the window's length."""
+    failures: Counter[int] = Counter()
+
+    def points(window: Window) -> Answer:
+        length_ms = window.end_ms - window.begin_ms
+        if window.series.name == name and length_ms > longer_than_ms and sum(failures.values()) < times:
+            failures[length_ms] += 1
+            return "status 500"
+        return three_points(window)
+
+    systems.source.points = points
+    return failures
+
+
+def test_series_that_fails_is_named_and_does_not_hold_up_later_slices(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    systems = Systems(active(1), active(2), RECORD_TYPES="traffic")
+    failing(systems, resource(1))
+    assert systems.run(end_ms=BEGIN_MS + 3 * SLICE_MS) == 1
+    done = {begin for name, _, begin, _ in asked(systems) if name == resource(2)}
+    assert done == {BEGIN_MS, BEGIN_MS + SLICE_MS, BEGIN_MS + 2 * SLICE_MS}
+    assert f"count=3 reason='status 500' example={resource(1)} traffic" in caplog.text
+    assert as_request(command_in(capsys.readouterr().out)).begin_ms == BEGIN_MS
+
+
+def test_command_goes_on_from_the_first_slice_with_anything_unpublished(capsys: pytest.CaptureFixture[str]) -> None:
+    systems = Systems(active(1), active(2), RECORD_TYPES="traffic")
+    fail_from_ms = BEGIN_MS + SLICE_MS
+
+    def points(window: Window) -> Answer:
+        bad = window.series.name == resource(1) and window.begin_ms >= fail_from_ms
+        return "status 500" if bad else three_points(window)
+
+    systems.source.points = points
+    assert systems.run(end_ms=BEGIN_MS + 3 * SLICE_MS) == 1
+    assert as_request(command_in(capsys.readouterr().out)).begin_ms == fail_from_ms
+
+
+def test_series_that_fails_asks_for_half_as_much_down_to_a_quarter_of_an_hour_and_is_then_given_up() -> None:
+    systems = Systems(active(1), active(2), RECORD_TYPES="traffic")
+    failures = failing(systems, resource(1))
+    systems.run(end_ms=BEGIN_MS + SLICE_MS)
+    assert [minutes * MINUTE_MS for minutes in (360, 180, 90, 45, 22.5, 15)] == list(failures)
+    assert set(failures.values()) == {1}
+
+
+def test_series_that_was_given_up_gets_one_try_in_the_next_slice() -> None:
+    systems = Systems(active(1), active(2), RECORD_TYPES="traffic", MAX_WINDOW="900")
+    failures = failing(systems, resource(1))
+    systems.run(end_ms=BEGIN_MS + 3 * 900_000)
+    assert failures == {900_000: 3 + 1 + 1}
+
+
+def test_windows_that_are_too_long_for_netbeam_are_published_in_pieces() -> None:
+    systems = Systems(active(1), active(2), RECORD_TYPES="traffic")
+    failing(systems, resource(1), longer_than_ms=HOUR_MS)
+    assert systems.run(end_ms=BEGIN_MS + SLICE_MS + 7 * MINUTE_MS) == 0
+    at = sorted((begin, end) for name, _, begin, end in asked(systems) if name == resource(1) and end - begin <= HOUR_MS)
+    assert all(one[1] == other[0] for one, other in pairwise(at))
+    assert (at[0][0], at[-1][1]) == (BEGIN_MS, BEGIN_MS + SLICE_MS + 7 * MINUTE_MS)
+
+
+def test_netbeam_that_is_away_is_waited_for_however_long_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    systems = Systems(active(1))
+    systems.source.error = UnavailableError("connection refused")
+    tries = 0
+
+    def points(window: Window) -> Answer:
+        nonlocal tries
+        tries += 1
+        if tries > 300:
+            systems.source.error = None
+            return three_points(window)
+        return "connection refused"
+
+    systems.source.points = points
+    assert systems.run() == 0
+    assert max(systems.stop.waits) == 30
+    assert "python" not in capsys.readouterr().out
+
+
+def test_series_at_fault_are_given_up_when_netbeam_answers_all_others() -> None:
+    systems = Systems(active(1), RECORD_TYPES="traffic")
+    systems.source = FakeSource([resource(1)], points=lambda _: "status 403")
+    assert systems.run() == 1
+    assert systems.source.journal.count("list") > 0
+
+
+def test_what_the_broker_refused_is_published_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "REFUSED_DELAYS_S", (0.0, 0.0))
+    refused: list[Batch] = []
+
+    def answer(batch: Batch) -> Outcome:
+        if len(refused) < 5:
+            refused.append(batch)
+            return Outcome.REFUSED
+        return Outcome.CONFIRMED
+
+    systems, smooth = Systems(active(1)), Systems(active(1))
+    systems.publisher.answer = answer
+    assert (systems.run(), smooth.run()) == (0, 0)
+    assert len(systems.publisher.batches) == len(smooth.publisher.batches) + 5
+    assert systems.ids == smooth.ids
+
+
+def test_key_that_no_queue_takes_ends_it_and_is_named(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    systems = Systems(active(1), active(2))
+    systems.publisher.answer = lambda _: Outcome.RETURNED
+    assert systems.run(end_ms=BEGIN_MS + 3 * SLICE_MS) == 1
+    assert {begin for *_, begin, _ in asked(systems)} == {BEGIN_MS}
+    assert "no queue takes messages exchange=osg.psdata.raw routing_key=esnet_traffic" in caplog.text
+    assert as_request(command_in(capsys.readouterr().out)).begin_ms == BEGIN_MS
+
+
+@settings(max_examples=12)
+@given(batches=st.integers(0, 13), slices=st.integers(1, 4))
+def test_stopped_run_and_the_one_that_goes_on_miss_nothing(batches: int, slices: int) -> None:
+    rows = (active(1), active(2))
+    end_ms = BEGIN_MS + slices * SLICE_MS - 11 * MINUTE_MS
+    whole, systems = Systems(*rows, RECORD_TYPES="traffic,errors"), Systems(*rows, RECORD_TYPES="traffic,errors")
+    assert whole.run(end_ms=end_ms) == 0
+
+    def answer(_batch: Batch) -> Outcome:
+        if len(systems.publisher.batches) > batches:
+            systems.stop.set()
+        return Outcome.CONFIRMED
+
+    systems.publisher.answer = answer
+    printed, sys.stdout = sys.stdout, io.StringIO()
+    try:
+        code = systems.run(end_ms=end_ms)
+        text = sys.stdout.getvalue()
+        assert code == ("python" in text)
+        if code:
+            assert systems.go_on(command_in(text)) == 0
+    finally:
+        sys.stdout = printed
+    assert systems.ids == whole.ids
+
+
+def test_stop_while_waiting_at_the_start_prints_the_same_command(capsys: pytest.CaptureFixture[str]) -> None:
+    systems = Systems(active(1))
+    systems.stop.set()
+    request = Request(begin_ms=BEGIN_MS + 1, end_ms=BEGIN_MS + HOUR_MS, interface_glob="devices/*", rate=0.5)
+    assert systems.serve(request) == 1
+    assert as_request(command_in(capsys.readouterr().out)) == request
+
+
+def test_failure_of_a_thread_is_a_failure_of_the_command() -> None:
+    systems = Systems(active(1))
+    systems.stop.failure = RuntimeError("broken")
+    assert systems.run() == 1
+
+
+def test_database_and_broker_that_are_away_are_waited_for() -> None:
+    class LatePublisher(FakePublisher):
+        looked = 0
+
+        @property
+        def ready(self) -> bool:
+            self.looked += 1
+            return self.looked > 3
+
+        @ready.setter
+        def ready(self, value: bool) -> None:
+            pass
+
+    systems = Systems(active(1))
+    systems.publisher = LatePublisher()
+    systems.store.errors["open"] = UnavailableError("connection refused")
+
+    class HealingStop(QuickStop):
+        def wait(self, seconds: float) -> bool:
+            if len(self.waits) == 5:
+                systems.store.errors.clear()
+            return super().wait(seconds)
+
+    systems.stop = HealingStop()
+    assert systems.run() == 0
+    assert systems.stop.waits[:6] == [1, 2, 4, 8, 15, 15]
+
+
+@pytest.mark.parametrize("where", ["broker", "database"])
+def test_refusal_at_the_start_is_the_operators_and_prints_no_command(where: str, capsys: pytest.CaptureFixture[str]) -> None:
+    systems = Systems(active(1))
+    if where == "broker":
+        systems.publisher.refusal = ConfigurationError("login refused")
+        systems.publisher.ready = False
+    else:
+        systems.store.errors["open"] = ConfigurationError("login refused")
+    with pytest.raises(ConfigurationError, match="login refused"):
+        systems.run()
+    assert capsys.readouterr().out == ""
+
+
+def test_useless_listing_ends_it_and_prints_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    systems = Systems()
+    systems.source.error = AnswerError("listing is empty")
+    with pytest.raises(AnswerError):
+        systems.run()
+    assert as_request(command_in(capsys.readouterr().out)).begin_ms == BEGIN_MS
+
+
+def silent_from(systems: Systems, *silent: int) -> None:
+    """Let every series be silent in these slices."""
+    begins = {BEGIN_MS + each * SLICE_MS for each in silent}
+    systems.source.points = lambda window: [] if window.begin_ms in begins else three_points(window)
+
+
+def test_slice_in_which_all_fall_silent_is_not_taken_for_published(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    systems = Systems(*(active(number) for number in range(1, 5)))
+    silent_from(systems, 1)
+    assert systems.run(end_ms=BEGIN_MS + 3 * SLICE_MS) == 1
+    assert as_request(command_in(capsys.readouterr().out)).begin_ms == BEGIN_MS + SLICE_MS
+    assert f"taken for its failure begin={BEGIN_MS + SLICE_MS}" in caplog.text
+
+
+def test_run_that_goes_on_from_a_silent_slice_takes_its_word_for_it(capsys: pytest.CaptureFixture[str]) -> None:
+    systems = Systems(*(active(number) for number in range(1, 5)))
+    silent_from(systems, 1, 2)
+    systems.run(end_ms=BEGIN_MS + 4 * SLICE_MS)
+    assert systems.go_on(command_in(capsys.readouterr().out)) == 0
+
+
+def test_few_series_may_fall_silent_together() -> None:
+    systems = Systems(*(active(number) for number in range(1, 4)))
+    silent_from(systems, 1)
+    assert systems.run(end_ms=BEGIN_MS + 3 * SLICE_MS) == 0
+
+
+def test_slice_too_short_for_a_point_is_not_silence() -> None:
+    systems = Systems(*(active(number) for number in range(1, 9)))
+    silent_from(systems, 1)
+    assert systems.run(end_ms=BEGIN_MS + SLICE_MS + 20_000) == 0
+
+
+def test_range_without_any_points_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    systems = Systems(active(1))
+    systems.source.points = no_points
+    assert systems.run() == 0
+    assert "Netbeam has no points at all in this range" in caplog.text
+
+
+def test_with_stdout_nothing_but_messages_goes_there(capsys: pytest.CaptureFixture[str]) -> None:
+    systems = Systems(active(1))
+    systems.stop.set()
+    systems.run(to_stdout=True)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert command_in(printed.err).endswith("--stdout")
+
+
+@settings(max_examples=25)
+@given(
+    begin_ms=st.integers(10**12, 10**13 - 2),
+    glob=st.none() | st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1),
+    record_type=st.none() | st.sampled_from(RecordType),
+    rate=st.none() | st.sampled_from([0.0, 0.001, 2.0, 33.3, 100_000.0]),
+    file=st.none() | st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1),
+    to_stdout=st.booleans(),
+)
+def test_printed_command_means_the_same_to_the_command_line(
+    begin_ms: int, glob: str | None, record_type: RecordType | None, rate: float | None, file: str | None, to_stdout: bool
+) -> None:
+    request = Request(
+        begin_ms=begin_ms, end_ms=10**13 - 1, interface_glob=glob, record_type=record_type, rate=rate,
+        sqlite=file, env_file=file, to_stdout=to_stdout,
+    )  # fmt: skip
+    assert as_request(request.command(begin_ms)) == request
+
+
+def test_progress_is_a_line_every_ten_seconds_without_a_terminal(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    at = 0.0
+    lines = meter.Lines(4000, monotonic=lambda: at)
+    for at in range(0, 21):  # noqa: B007  # the clock
+        lines.add(100, 50)
+        lines.tick()
+    assert caplog.messages == [
+        "backfill goes on percent=27.5 points=550 points_per_second=55 seconds_left=26",
+        "backfill goes on percent=52.5 points=1050 points_per_second=50 seconds_left=18",
+    ]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with meter.shown(4000) as shown:
+        shown.add(1000, 12_345)
+        shown.tick()
+    assert " 25% |" in terminal.getvalue()
+    assert "12,345 points" in terminal.getvalue()
