@@ -69,7 +69,7 @@ def _add_backfill(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--end", dest="end_ms", metavar="T", type=_time_ms, required=True, help="the time after the last one")
     parser.add_argument("--interface", dest="interface_glob", metavar="GLOB", help="only names that match, as in a shell")
     parser.add_argument("--record-type", metavar="TYPE", type=_record_type, help=f"only this one: {', '.join(RecordType)}")
-    parser.add_argument("--rate", metavar="N", type=_rate, help="requests a second at the most, instead of NETBEAM_RATE")
+    parser.add_argument("--rate", metavar="N", type=_rate, help="requests a second at the most; NETBEAM_RATE counts too")
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:

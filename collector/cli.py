@@ -135,6 +135,7 @@ def _backfill(given: argparse.Namespace) -> int:
         interface_glob=given.interface_glob,
         record_type=given.record_type,
         rate=given.rate,
+        env_file=given.env_file,
     )
 
 
