@@ -22,6 +22,7 @@ from collector.mysql_session import TIMEOUT_S, AgainError, Session, SessionLostE
 from collector.outage import Outage
 from collector.stop import Stop
 from collector.table import Dialect, Execute, Result
+from collector.tally import Count, Tally
 
 SLICE_S = 2
 """One wait for the lock, below TIMEOUT_S; a standby's stop takes that long."""
@@ -56,11 +57,13 @@ _T = TypeVar("_T")
 class MysqlStore:
     """contracts.Store on a MySQL server. One thread works with it; a thread of its own keeps the lock's session alive."""
 
-    def __init__(self, settings: MysqlSettings, stop: Stop) -> None:
+    def __init__(self, settings: MysqlSettings, stop: Stop, tally: Tally | None = None) -> None:
         self.outage = Outage("MySQL")
         self.database_s = 0.0
         self._settings = settings
         self._stop = stop
+        self._tally = tally or Tally()
+        self._connected_once = False
         self._lock_name = "esnet_collector:" + hashlib.sha1(settings.database.encode(), usedforsecurity=False).hexdigest()[:16]
         self._mutex = threading.RLock()  # whoever uses the session; held for a statement or a transaction
         self._session: Session | None = None
@@ -79,6 +82,9 @@ class MysqlStore:
                     self._drop()
             if self._session is None:
                 self._session = Session(self._settings, self._timeout_s())
+                if self._connected_once:
+                    self._tally.add(Count.RECONNECTS, label="mysql")
+                self._connected_once = True
             self._check_columns(create)
 
     def take_lock(self, timeout_s: float) -> bool:

@@ -8,6 +8,7 @@ import pytest
 from collector.model import Changes, NewRow
 from collector.mysql import MysqlStore
 from collector.stop import Stop
+from collector.tally import Tally
 from tests.servers.databases import Account, DatabaseServer, execute
 from tests.service.database.steps import NAMES, T0, NewStore, Sql, settings
 
@@ -28,8 +29,8 @@ def new_store(database_server: DatabaseServer, account: Account) -> Iterator[New
     """Makes a store, not yet open; all of them are closed at the end."""
     made: list[MysqlStore] = []
 
-    def make(stop: Stop | None = None, **changed: Any) -> MysqlStore:
-        made.append(MysqlStore(settings(database_server, account, **changed), stop or Stop()))
+    def make(stop: Stop | None = None, tally: Tally | None = None, **changed: Any) -> MysqlStore:
+        made.append(MysqlStore(settings(database_server, account, **changed), stop or Stop(), tally))
         return made[-1]
 
     yield make

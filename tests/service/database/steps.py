@@ -20,7 +20,7 @@ NAMES = tuple(f"devices/a/interfaces/{letter}" for letter in "abcd")
 TRAFFIC = RecordType.TRAFFIC
 
 NewStore = Callable[..., MysqlStore]
-"""Makes a store, not yet open: of a Stop, and of settings that differ."""
+"""Makes a store, not yet open: of a Stop, a Tally, and settings that differ."""
 Sql = Callable[[str], list[Any]]
 """Runs a statement in the test's database, with all rights."""
 

@@ -17,6 +17,7 @@ from collector.model import Changes, NewRow
 from collector.mysql import MysqlStore
 from collector.mysql_session import Session
 from collector.stop import Stop
+from collector.tally import Count, Tally
 from tests.servers.databases import Account, DatabaseServer, MariaDB, execute
 from tests.service.database.steps import (
     NOW,
@@ -141,8 +142,8 @@ class TestLostSessions:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(mysql, "PING_S", 0.05)
-        stop = Stop()
-        store = new_store(stop)
+        stop, tally = Stop(), Tally()
+        store = new_store(stop, tally)
         store.open()
         assert store.take_lock(0)
         database_server.kill_connections(account.user)
@@ -153,6 +154,7 @@ class TestLostSessions:
         store.open()
         assert store.take_lock(5)
         assert not stop.is_set()
+        assert tally.get(Count.RECONNECTS, "mysql") == 1
 
     def test_a_lock_that_was_not_proven_for_long_counts_as_lost(self, store: MysqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
         assert store.holds_lock()
@@ -172,6 +174,7 @@ from collector.errors import LockLostError
 from collector.model import Changes, NewRow
 from collector.mysql import MysqlStore
 from collector.stop import Stop
+from collector.tally import Count, Tally
 
 host, port, database, user, password = sys.argv[1:]
 mysql_session.SETTINGS = tuple(each.replace("wait_timeout = 20", "wait_timeout = 2") for each in mysql_session.SETTINGS)
