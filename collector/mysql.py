@@ -121,8 +121,9 @@ class MysqlStore:
 
     def close(self) -> None:
         """Give the lock back and disconnect; a server that does not answer is given a second."""
-        self._closed.set()
         with self._mutex:
+            self._closed.set()
+            self._keeper = None
             if self._session is None:
                 return
             try:
@@ -214,13 +215,14 @@ class MysqlStore:
             raise UnavailableError("GET_LOCK failed: the server is out of memory, or the wait was killed")
         self._locked = answer == 1
         if self._locked and self._keeper is None:
-            self._keeper = threading.Thread(target=self._keep, name="mysql-keeper", daemon=True)
+            self._closed = threading.Event()
+            self._keeper = threading.Thread(target=self._keep, args=(self._closed,), name="mysql-keeper", daemon=True)
             self._keeper.start()
 
-    def _keep(self) -> None:
+    def _keep(self, closed: threading.Event) -> None:
         """Ping the lock's session whenever it has not been used for PING_S; a thread of its own, until closed."""
         try:
-            while not self._closed.wait(self._idle_until() - time.monotonic()):
+            while not closed.wait(max(0.05, self._idle_until() - time.monotonic())):
                 with self._mutex:
                     if self._locked and time.monotonic() >= self._idle_until():
                         # a failure is said by the outage, and met again by the next write
