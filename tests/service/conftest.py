@@ -1,9 +1,14 @@
 """Real servers, each started once a run and only when a test asks for it; a fresh database for every test."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from collector.simulated_network import SimulatedNetwork
+from tests.rig import Bus, MysqlTable, Rig
 from tests.servers.certificates import Certificates, make_certificates
 from tests.servers.databases import DatabaseServer, MariaDB, MySQL56
 from tests.servers.rabbitmq import RabbitServer, Tls
@@ -41,3 +46,17 @@ def rabbit(certificates: Certificates) -> Iterator[RabbitServer]:
     """A RabbitMQ, shared by all tests of the run: whoever freezes or stops it brings it back."""
     with RabbitServer(Tls(certificates.authority, certificates.server, certificates.server_key)) as server:
         yield server
+
+
+@pytest.fixture
+def new_rig(mariadb: MariaDB, rabbit: RabbitServer, tmp_path: Path) -> Iterator[Callable[..., Rig]]:
+    """Makes rigs, with a database of the MariaDB and a bus of the RabbitMQ unless told otherwise; `count` interfaces."""
+    with ExitStack() as stack:
+
+        def make(count: int = 16, **options: Any) -> Rig:
+            network = options.pop("network", None) or SimulatedNetwork.synthetic(count)
+            table = options.pop("table", None) or MysqlTable(mariadb)
+            bus = options.pop("bus") if "bus" in options else Bus(rabbit)
+            return stack.enter_context(Rig(network, table, bus, directory=tmp_path, **options))
+
+        yield make
