@@ -58,6 +58,31 @@ def test_port_zero_is_green_from_the_environment_and_from_the_file(file: Path) -
     assert main({}) == 0
 
 
+def test_command_without_a_server_is_green(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command_line = tmp_path / "cmdline"
+    for words in ("python esnet_collector.py demo", "/sbin/docker-init -- python esnet_collector.py --once --env-file there"):
+        command_line.write_text(words.replace(" ", "\0") + "\0")
+        assert main({}, command_line) == 0
+    assert capsys.readouterr().out == "demo has no server: nothing to ask\nrun --once has no server: nothing to ask\n"
+
+
+def test_file_named_on_the_command_line_counts(tmp_path: Path) -> None:
+    (tmp_path / "settings").write_text("METRICS_PORT=0\n")
+    command_line = tmp_path / "cmdline"
+    command_line.write_text(f"python\0esnet_collector.py\0run\0--env-file\0{tmp_path}/settings\0")
+    assert main({}, command_line) == 0
+
+
+@pytest.mark.parametrize("words", ["", "python esnet_collector.py --bogus", "/sbin/init splash", "python esnet_collector.py"])
+def test_other_command_lines_are_no_reason_for_green(tmp_path: Path, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command_line = tmp_path / "cmdline"
+    command_line.write_text(words.replace(" ", "\0"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    assert main({"METRICS_PORT": str(port)}, command_line) == 1
+    assert capsys.readouterr().out == "ConnectionRefusedError: [Errno 111] Connection refused\n"
+
+
 def test_environment_counts_before_the_file(file: Path) -> None:
     file.write_text("METRICS_PORT=0\nMETRICS_HOST='127.0.0.1'\n")
     assert address({"METRICS_PORT": "81"}) == ("127.0.0.1", 81)
