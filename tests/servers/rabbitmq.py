@@ -218,7 +218,9 @@ class RabbitServer:
 
     def eval(self, expression: str) -> str:
         """Evaluate Erlang in the broker; returns the value's text. Raises RuntimeError when it fails."""
-        command = ["erl_call", "-c", self._cookie, "-n", self.node, "-timeout", "20", "-e"]
+        # a name of its own: the broker refuses a second node of one name until it has noticed that the first is gone
+        name = f"c{secrets.token_hex(4)}"
+        command = ["erl_call", "-c", self._cookie, "-h", name, "-n", self.node, "-timeout", "20", "-e"]
         done = subprocess.run(command, env=self._environment, input=f"{expression}.\n".encode(), capture_output=True, check=False)
         answer = done.stdout.decode()
         match = re.fullmatch(r"\{ok, (.*)\}\s*", answer, re.DOTALL)
