@@ -36,7 +36,7 @@ def run(config: Config, *, once: bool = False, sqlite: str | None = None, to_std
     stop, tally = Stop(), Tally()
     signals.install(stop)
     source = parts.source(config, stop, tally, once=once)
-    store = parts.store(config, sqlite, stop)
+    store = parts.store(config, sqlite, stop, tally)
     publisher = parts.publisher(config, to_stdout, stop, tally)
     return Daemon(config, source, store, publisher, stop, tally, once=once).serve()
 

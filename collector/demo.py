@@ -40,6 +40,6 @@ def demo(*, interfaces: int | None = None, cycles: int | None = None) -> int:
         )
         log.info("demonstration begun interfaces=%d poll_interval=%d url=%s", len(network.resources), POLL_S, simulation.url)
         source = parts.source(config, stop, tally)
-        store = parts.store(config, str(Path(folder, "esnet_interfaces.sqlite")), stop)
+        store = parts.store(config, str(Path(folder, "esnet_interfaces.sqlite")), stop, tally)
         publisher = parts.publisher(config, True, stop, tally)
         return Daemon(config, source, store, publisher, stop, tally, cycles=cycles).serve()

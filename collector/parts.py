@@ -35,12 +35,12 @@ def source(config: Config, stop: Stop, tally: Tally, *, once: bool = False, rate
     )
 
 
-def store(config: Config, sqlite: str | None, stop: Stop) -> Store:
+def store(config: Config, sqlite: str | None, stop: Stop, tally: Tally | None = None) -> Store:
     """The table in MySQL, or in the SQLite file that replaces it."""
     if sqlite is not None:
         return SqliteStore(sqlite, stop)
     assert config.mysql is not None, "a configuration without MySQL needs a file"  # noqa: S101  # a slip in the code, not the operator's
-    return MysqlStore(config.mysql, stop)
+    return MysqlStore(config.mysql, stop, tally)
 
 
 def publisher(config: Config, to_stdout: bool, stop: Stop, tally: Tally) -> Publisher:
