@@ -209,6 +209,7 @@ class Crew:
         self._breaker.no_other_left()
         if self.away:
             self._outage.failed(self._last_failure)
+        self._changed.notify_all()
 
     def _end(self, batch: _Batch) -> None:
         """Wait for what is in flight, and deliver what was admitted and not asked."""

@@ -1,0 +1,301 @@
+"""How the crew goes through a batch: the source is a function of the test, its waits are shortened to nothing."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from collector import crew as module
+from collector.contracts import Fetched
+from collector.crew import Crew
+from collector.model import RecordType, Series, Window
+from collector.outage import Outage
+from collector.stop import Stop
+
+T0 = 1_795_521_600_000
+FOREVER = float("inf")
+
+
+def windows(count: int, devices: int = 10, prefix: str = "d") -> list[Window]:
+    """One window a series; neighbours are on one device, as they are in the listing."""
+    share = max(1, count // devices)
+    names = [f"devices/{prefix}{min(number // share, devices - 1)}/interfaces/{number}" for number in range(count)]
+    return [Window(Series(number, name, RecordType.TRAFFIC), T0, T0 + 900_000) for number, name in enumerate(names)]
+
+
+class Rig:
+    """A crew over a source that answers as `fails` says, and all that could be observed."""
+
+    def __init__(self, size: int = 4, once: bool = False) -> None:
+        self.stop = Stop()
+        self.outage = Outage("Netbeam")
+        self.fails: Callable[[Window], bool] = lambda _: False
+        self.admits: Callable[[Window], bool] = lambda _: True
+        self.asked: list[Window] = []
+        self.only_once: list[bool] = []
+        self.delivered: list[Fetched] = []
+        self.at_once = self.most_at_once = 0
+        self.modes: list[int] = []
+        self._lock = threading.Lock()
+        self.crew = Crew(size, self._ask, self.outage, self.stop, once=once)
+
+    def _ask(self, window: Window, only_once: bool, _until: float) -> tuple[Fetched, bool]:
+        with self._lock:
+            self.asked.append(window)
+            self.only_once.append(only_once)
+            self.at_once += 1
+            self.modes.append(self.at_once)
+        failure = "status 503" if self.fails(window) else None
+        with self._lock:
+            self.at_once -= 1
+        return Fetched(window, failure=failure), True
+
+    def fetch(self, batch: list[Window], until: float = FOREVER) -> None:
+        self.crew.fetch(batch, self.admits, self.delivered.append, until)
+
+    def tried(self) -> Counter[Window]:
+        """Delivered, less those that were only admitted."""
+        return Counter(each.window for each in self.delivered if not (each.failure or "").startswith("not asked"))
+
+    def failed(self) -> set[Window]:
+        return {each.window for each in self.delivered if each.failure}
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PROBE_FIRST_S", 0.0001)
+    monkeypatch.setattr(module, "PROBE_MOST_S", 0.0004)
+    monkeypatch.setattr(module, "_LOOK_S", 0.005)
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    made = Rig()
+    yield made
+    made.stop.set()
+
+
+def test_every_window_is_admitted_asked_and_delivered_once(rig: Rig) -> None:
+    batch = windows(200)
+    admitted: list[Window] = []
+    rig.admits = lambda window: bool(admitted.append(window) or True)  # type: ignore[func-returns-value]
+    for _ in range(3):
+        rig.fetch(batch)
+    assert Counter(admitted) == Counter(rig.asked) == Counter(each.window for each in rig.delivered) == Counter(batch * 3)
+
+
+def test_windows_are_asked_in_the_order_given() -> None:
+    rig = Rig(size=1)
+    batch = windows(50)
+    rig.fetch(batch)
+    assert rig.asked == batch
+    rig.stop.set()
+
+
+def test_empty_batch_returns_at_once(rig: Rig) -> None:
+    rig.fetch([])
+    assert not rig.asked
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_one_device_that_fails_holds_up_nobody_and_is_no_outage(size: int) -> None:
+    rig = Rig(size)
+    batch = windows(400)
+    rig.fails = lambda window: window.series.device == "d0"
+    rig.fetch(batch)
+    assert Counter(rig.asked) == Counter(batch)
+    assert rig.failed() == set(batch[:40])
+    assert not rig.outage.down
+    if size == 1:
+        assert all(window.series.device == "d0" for window in rig.asked[-12:])
+    rig.stop.set()
+
+
+def test_after_twenty_failures_others_are_asked_one_at_a_time_and_five_of_them_decide() -> None:
+    rig = Rig(size=4, once=True)
+    rig.fails = lambda _: True
+    rig.fetch(windows(1000, devices=40))
+    devices = {window.series.device for window in rig.asked[-5:]}
+    assert 25 <= len(rig.asked) <= 28  # three were under way when the twentieth failed
+    assert len(devices) == 5
+    assert "d0" not in devices
+    assert rig.modes[-5:] == [1] * 5
+    assert rig.outage.down
+    assert rig.tried() == Counter(rig.asked)
+    assert not any(rig.only_once)
+    rig.stop.set()
+
+
+def test_success_of_another_device_brings_back_full_speed_with_the_failed_ones_last() -> None:
+    rig = Rig(size=1)
+    batch = windows(300, devices=3)
+    rig.fails = lambda window: window.series.device == "d0"
+    rig.fetch(batch)
+    assert rig.asked == batch[:20] + batch[100:] + batch[20:100]
+    assert not rig.outage.down
+    rig.stop.set()
+
+
+def test_away_is_probed_one_at_a_time_until_one_succeeds(rig: Rig) -> None:
+    batch = windows(500, devices=50)
+    rig.fails = lambda _: len(rig.asked) <= 60
+    rig.fetch(batch)
+    assert Counter(rig.asked) == Counter(batch)
+    assert len(rig.failed()) == 60
+    assert set(rig.modes[28:61]) == {1}
+    assert any(rig.only_once)
+    assert not any(rig.only_once[61:])
+    assert not rig.outage.down
+
+
+def test_small_batch_that_fails_altogether_is_an_outage_too(rig: Rig) -> None:
+    rig.fails = lambda _: True
+    rig.fetch(windows(24, devices=1), until=time.monotonic() + 0.02)
+    assert rig.crew.away
+    assert rig.outage.down
+    rig = Rig(size=4)
+    rig.fails = lambda _: True
+    rig.fetch(windows(20, devices=1))
+    assert rig.crew.away
+    rig.stop.set()
+
+
+def test_fetch_ends_with_the_cycle_while_away_and_leaves_what_was_not_tried(rig: Rig) -> None:
+    batch = windows(5000, devices=100)
+    rig.fails = lambda _: True
+    until = time.monotonic() + 0.03
+    rig.fetch(batch, until)
+    assert time.monotonic() < until + 0.5
+    assert rig.tried() == Counter(rig.asked)
+    assert len(rig.asked) < len(batch)
+
+
+def test_absence_outlives_the_fetch_and_the_next_one_begins_with_a_probe(rig: Rig) -> None:
+    rig.fails = lambda _: True
+    rig.fetch(windows(100, devices=20), time.monotonic() + 0.01)
+    assert rig.crew.away
+    before = len(rig.asked)
+    rig.fails = lambda _: len(rig.asked) <= before + 1
+    rig.fetch(windows(100, devices=20))
+    assert rig.only_once[before : before + 2] == [True, True]
+    assert rig.modes[before : before + 2] == [1, 1]
+    assert len(rig.asked) == before + 100
+    assert not rig.outage.down
+
+
+def test_refusal_to_admit_winds_up_the_batch(rig: Rig) -> None:
+    batch = windows(100)
+    rig.admits = lambda window: window.series.row_id < 30
+    rig.fetch(batch)
+    assert set(rig.asked) == set(batch[:30])
+    assert {each.window for each in rig.delivered} == set(batch[:30])
+    assert not rig.failed()
+
+
+def test_refusal_to_admit_ends_the_probing_too(rig: Rig) -> None:
+    rig.fails = lambda _: True
+    rig.admits = lambda _: len(rig.asked) < 40
+    rig.fetch(windows(500, devices=50))
+    assert len(rig.asked) == 40
+    assert rig.tried() == Counter(rig.asked)
+
+
+def test_window_that_waits_to_be_admitted_when_it_trips_is_not_asked_beside_others(rig: Rig) -> None:
+    gate, waiting = threading.Event(), threading.Semaphore(0)
+
+    def admit(window: Window) -> bool:
+        if window.series.row_id in (0, 1, 2):
+            waiting.release()
+            return gate.wait(5)
+        return True
+
+    def fails(window: Window) -> bool:
+        if len(rig.asked) == 22:  # alone by now: the others come back from admit, and must not be asked beside it
+            gate.set()
+            waiting.acquire(timeout=0.01)
+        return len(rig.asked) <= 24
+
+    rig.admits, rig.fails = admit, fails
+    batch = windows(200, devices=20)
+    rig.fetch(batch)
+    assert Counter(rig.asked) == Counter(each.window for each in rig.delivered) == Counter(batch)
+    assert rig.modes[21:24] == [1, 1, 1]
+
+
+def test_window_that_was_admitted_and_never_asked_is_delivered_as_a_failure() -> None:
+    rig = Rig(size=2, once=True)
+    gate = threading.Event()
+    rig.admits = lambda window: window.series.row_id != 0 or gate.wait(5)
+
+    def fails(_: Window) -> bool:
+        if len(rig.asked) == 25:
+            gate.set()
+        return True
+
+    rig.fails = fails
+    batch = windows(200, devices=100)
+    rig.fetch(batch)
+    assert rig.crew.away
+    outcome = {each.window: each.failure for each in rig.delivered}
+    assert len(rig.delivered) == len(outcome)
+    assert (outcome.get(batch[0]) or "").startswith("not asked") or batch[0] in rig.asked
+    rig.stop.set()
+
+
+def test_stop_ends_a_fetch_without_new_windows(rig: Rig) -> None:
+    batch = windows(1000)
+
+    def fails(_: Window) -> bool:
+        if len(rig.asked) == 50:
+            rig.stop.set()
+        return False
+
+    rig.fails = fails
+    rig.fetch(batch)
+    assert 50 <= len(rig.asked) <= 54
+    assert {each.window for each in rig.delivered} >= set(rig.asked)
+    rig.fetch(batch)
+    assert len(rig.asked) <= 54
+
+
+def test_stop_leaves_behind_who_is_stuck_and_delivers_nothing_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.stop.GRACE_S", 0.01)
+    monkeypatch.setattr(module, "LATE_S", 0.01)
+    rig, stuck = Rig(size=1), threading.Event()
+
+    def fails(_: Window) -> bool:
+        rig.stop.set()
+        return not stuck.wait(5)
+
+    rig.fails = fails
+    rig.fetch(windows(10))
+    assert not rig.delivered
+    stuck.set()
+    assert len(rig.asked) == 1
+
+
+def test_error_that_nobody_foresaw_ends_the_collector(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr("collector.stop.GRACE_S", 0.01)
+    monkeypatch.setattr(module, "LATE_S", 0.01)
+    rig = Rig(size=1)
+
+    def fails(_: Window) -> bool:
+        raise KeyError("surprise")
+
+    rig.fails = fails
+    rig.fetch(windows(10))
+    assert isinstance(rig.stop.failure, KeyError)
+    assert "surprise" in caplog.text
+
+
+def test_pause_that_the_source_wanted_is_no_failure_of_a_device() -> None:
+    stop, outage = Stop(), Outage("Netbeam")
+    delivered: list[Fetched] = []
+    crew = Crew(2, lambda window, _once, _until: (Fetched(window, failure="not asked"), False), outage, stop, once=False)
+    crew.fetch(windows(100, devices=20), lambda _: True, delivered.append, FOREVER)
+    assert len(delivered) == 100
+    assert not crew.away
+    assert not outage.down
+    stop.set()

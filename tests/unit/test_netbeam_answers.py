@@ -1,0 +1,185 @@
+"""What Netbeam's answers mean, without a server: the client is replaced by a script of answers."""
+
+from typing import Any
+
+import pytest
+
+from collector.contracts import Fetched
+from collector.errors import AnswerError, CollectorError, UnavailableError
+from collector.http import Answer, NotAskedError
+from collector.model import RecordType, Series, Window
+from collector.netbeam import Netbeam
+from collector.stop import Stop
+from collector.tally import Count, Tally
+
+NOW = 1_795_521_600_000
+DATE = "Tue, 24 Nov 2026 12:00:00 GMT"
+WINDOW = Window(Series(1, "devices/a/interfaces/1%2F1", RecordType.ERRORS), NOW - 900_000, NOW)
+
+
+class ScriptedClient:
+    """Gives one answer to all questions, and remembers them."""
+
+    def __init__(self, answer: Answer | CollectorError) -> None:
+        self.answer = answer
+        self.asked: list[str] = []
+        self.resumed = 0
+
+    def get(self, path: str, query: str = "", **_: Any) -> Answer:
+        self.asked.append(path + query)
+        if isinstance(self.answer, CollectorError):
+            raise self.answer
+        return self.answer
+
+    def resume(self) -> None:
+        self.resumed += 1
+
+
+def netbeam(answer: Answer | CollectorError) -> tuple[Netbeam, ScriptedClient]:
+    source = Netbeam("http://netbeam.invalid/api", concurrency=2, rate=0, timeout_s=1, stop=Stop(), tally=Tally())
+    client = ScriptedClient(answer)
+    source._client = client  # type: ignore[assignment]
+    return source, client
+
+
+def listing(value: Any, date: str | None = None) -> Answer:
+    return Answer(200, value, date)
+
+
+def fetched(answer: Answer | CollectorError) -> Fetched:
+    source, client = netbeam(answer)
+    got: list[Fetched] = []
+    source.fetch([WINDOW], lambda _: True, got.append, float("inf"))
+    assert client.asked == [f"/devices/a/interfaces/1%2F1/errors?begin={NOW - 900_001}&end={NOW}"]
+    assert [each.window for each in got] == [WINDOW]
+    return got[0]
+
+
+@pytest.mark.parametrize(
+    ("status", "value"), [(404, None), (204, None), (200, None), (200, {"points": []}), (200, {"points": None, "new": 1})]
+)
+def test_no_points_in_each_of_its_forms_is_an_answer_without_points(status: int, value: Any) -> None:
+    answer = fetched(Answer(status, value, None))
+    assert answer.failure is None
+    assert not list(answer.points)
+
+
+@pytest.mark.parametrize(
+    ("value", "failure"),
+    [
+        ({}, "answer without points"),
+        ({"point": []}, "answer without points"),
+        ({"points": {}}, "points is dict, not an array"),
+        ({"points": "[]"}, "points is str, not an array"),
+        ({"points": False}, "points is bool, not an array"),
+        ([], "answer is list, not an object"),
+        ("", "answer is str, not an object"),
+        (0, "answer is int, not an object"),
+    ],
+)
+def test_other_answers_are_failures(value: Any, failure: str) -> None:
+    assert fetched(Answer(200, value, None)).failure == failure
+
+
+def test_points_arrive_as_they_are_however_odd() -> None:
+    points = [[1, 2], None, "x", [NOW, float("nan"), {}]]
+    assert fetched(Answer(200, {"points": points}, None)).points is points
+
+
+@pytest.mark.parametrize("error", [UnavailableError("status 503"), AnswerError("status 403"), NotAskedError("not asked")])
+def test_error_of_a_request_is_the_windows_failure(error: CollectorError) -> None:
+    assert fetched(error).failure == str(error)
+
+
+def test_listing_keeps_the_first_of_one_resource_and_counts_the_doubles() -> None:
+    entries = [{"resource": "devices/a", "n": 1}, {"resource": "devices/A"}, {"resource": "devices/a", "n": 2}]
+    source, client = netbeam(listing(entries))
+    result = source.list(NOW)
+    assert list(result.interfaces) == ["devices/a", "devices/A"]
+    assert result.interfaces["devices/a"]["n"] == 1
+    assert result.skipped == ()
+    assert source._tally.get(Count.LISTING_ENTRIES_SKIPPED) == 1
+    assert client.asked == ["/interfaces"]
+    assert client.resumed == 1
+
+
+def test_entry_that_cannot_be_collected_is_skipped_with_its_index_its_resource_and_its_fault() -> None:
+    resources = [7, "a b" + "\n" * 200, "x/../y", "good"]
+    entries: list[Any] = [None, {}, *({"resource": resource} for resource in resources), []]
+    source, _ = netbeam(listing(entries))
+    result = source.list(NOW)
+    assert list(result.interfaces) == ["good"]
+    assert [line.split(":")[0].split(" ")[:2] for line in result.skipped] == [["entry", str(n)] for n in (0, 1, 2, 3, 4, 6)]
+    assert result.skipped[4] == "entry 4 'x/../y': resource with a segment . or .."
+    assert all(len(line.splitlines()) == 1 and len(line) < 300 for line in result.skipped)
+
+
+@pytest.mark.parametrize("value", [[], None, {}, "", 7, [1, 2], [{}], [{"resource": ""}], {"interfaces": [{"resource": "a"}]}])
+def test_listing_without_a_usable_entry_is_an_answer_error_and_no_outage(value: Any) -> None:
+    source, _ = netbeam(listing(value))
+    with pytest.raises(AnswerError, match="listing"):
+        source.list(NOW)
+    assert not source.outage.down
+
+
+def test_listing_that_cannot_be_had_is_an_outage_until_it_can() -> None:
+    source, client = netbeam(UnavailableError("status 503"))
+    with pytest.raises(UnavailableError):
+        source.list(NOW)
+    assert source.outage.down
+    assert source.outage.last_error == "listing: status 503"
+    client.answer = listing([{"resource": "a"}])
+    source.list(NOW)
+    assert not source.outage.down
+
+
+def test_listing_that_the_stop_prevents_is_no_outage() -> None:
+    source, _ = netbeam(NotAskedError("not asked: the collector stops"))
+    with pytest.raises(UnavailableError):
+        source.list(NOW)
+    assert not source.outage.down
+
+
+def test_listing_that_works_does_not_end_an_outage_of_the_points() -> None:
+    source, client = netbeam(UnavailableError("status 503"))
+    windows = [Window(Series(n, f"devices/{n}", RecordType.TRAFFIC), NOW - 900_000, NOW) for n in range(30)]
+    source._crew._once = True
+    source.fetch(windows, lambda _: True, lambda _: None, float("inf"))
+    assert source.outage.down
+    client.answer = listing([{"resource": "a"}])
+    source.list(NOW)
+    assert source.outage.down
+    client.answer = Answer(404, None, None)
+    source.fetch(windows, lambda _: True, lambda _: None, float("inf"))
+    assert not source.outage.down
+
+
+@pytest.mark.parametrize(
+    ("ahead_ms", "time_ms"), [(0, NOW), (90_000, NOW), (-90_000, NOW - 90_000), (-500, NOW - 500), (500, NOW)]
+)
+def test_listings_time_is_the_earlier_of_both_clocks(ahead_ms: int, time_ms: int) -> None:
+    source, _ = netbeam(listing([{"resource": "a"}], DATE))
+    result = source.list(NOW + ahead_ms)
+    assert result.time_ms == min(NOW, NOW + ahead_ms) == time_ms
+    assert result.clock_ahead_s == pytest.approx(ahead_ms / 1000, abs=0.5)
+
+
+@pytest.mark.parametrize("date", [None, "", "now", "Tue, 24 Nov 1926 12:00:00 GMT"])
+def test_listing_without_a_date_has_our_time(date: str | None) -> None:
+    source, _ = netbeam(listing([{"resource": "a"}], date))
+    assert source.list(NOW).time_ms == NOW
+    assert source.list(NOW).clock_ahead_s == 0
+    assert source.latest_ms(NOW + 5) == NOW + 5
+
+
+def test_netbeams_clock_is_counted_on_while_later_listings_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    source, client = netbeam(listing([{"resource": "a"}], DATE))
+    source.list(NOW + 7_200_000)
+    client.answer = UnavailableError("status 503")
+    clock[0] += 900
+    with pytest.raises(UnavailableError):
+        source.list(NOW + 8_100_000)
+    assert source.latest_ms(NOW + 8_100_000) == NOW + 900_000
+    assert source.latest_ms(NOW) == NOW
