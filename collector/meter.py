@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import sys
 import threading
 import time
@@ -16,6 +17,7 @@ log = logging.getLogger(__name__)
 
 LINE_S = 10.0
 """Without a terminal progress is a line so often."""
+COLUMNS, ROWS = 80, 24
 BAR = "{percentage:3.0f}% |{bar}| {elapsed}<{remaining}{postfix}"
 
 
@@ -37,8 +39,17 @@ def shown(total_ms: int) -> Iterator[Meter]:
         return
     tqdm.set_lock(threading.RLock())  # its own would be one between processes
     tqdm.monitor_interval = 0
-    with logging_redirect_tqdm(), tqdm(total=total_ms, bar_format=BAR, file=sys.stderr, dynamic_ncols=True) as bar:
+    size = {"ncols": COLUMNS, "nrows": ROWS} if _has_no_size() else {"dynamic_ncols": True}
+    with logging_redirect_tqdm(), tqdm(total=total_ms, bar_format=BAR, file=sys.stderr, **size) as bar:
         yield Bar(bar)
+
+
+def _has_no_size() -> bool:
+    """Whether the terminal does not know its size, as one within a container may not; tqdm would show nothing."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns == 0
+    except (OSError, ValueError):
+        return True
 
 
 class Bar:

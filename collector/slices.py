@@ -57,8 +57,8 @@ class Account:
 class Slices:
     """Publishes a range of these series; used by one thread, once.
 
-    `is_there` asks whether Netbeam answers at all. It tells an outage, which is waited for, from series at fault, which are
-    given up, where nothing that got through in the same round has told it already.
+    `is_there` asks whether Netbeam answers at all. Where nothing that got through in the same round has told it already,
+    it tells an outage, which is waited for and counts for nothing, from series at fault, which are given up in the end.
     """
 
     def __init__(
@@ -102,13 +102,14 @@ class Slices:
         state = _Slice({series: Span(series, begin_ms, end_ms, None) for series in self._series})
         pauses_s = growing(*PAUSES_S)
         while state.left:
-            got_through = self._round(state)
+            failed, got_through = self._round(state)
             if self._over():
                 break
-            if got_through or (state.failing and self._is_there()):
-                self._give_up(state)
+            if failed and (got_through or self._is_there()):
+                self._count(state, failed)
+            if got_through:
                 pauses_s = growing(*PAUSES_S)
-            else:
+            elif state.left:
                 self._stop.wait(next(pauses_s))
         self._given_up = state.given_up
         silent = self._is_silent(state, end_ms - begin_ms)
@@ -118,23 +119,34 @@ class Slices:
         if silent or state.left or state.given_up:
             self.account.leave(begin_ms)
 
-    def _round(self, state: "_Slice") -> bool:
-        """One window of each series that is left; whether any of them got through."""
+    def _round(self, state: "_Slice") -> tuple[list[WindowResult], bool]:
+        """One window of each series that is left; those that Netbeam did not answer, and whether any got through."""
         windows = [span.window(self._most_ms.get(series, self._slice_ms)) for series, span in state.left.items()]
-        state.failing.clear()
         until = self._monotonic() + ROUND_S
         self._gate.begin(until)
-        got_through = False
+        failed, got_through = [], False
         for results in self._transfer.windows(windows, until):
             for result in results:
                 if result.outcome is Outcome.CONFIRMED:
                     got_through = True
                     self._done(state, result)
                 elif result.outcome is None:
-                    self._failed(state, result)
+                    failed.append(result)
                 # what the broker refused or never confirmed stays for the next round: the gate knows how to go on
             self._meter.tick()
-        return got_through
+        return failed, got_through
+
+    def _count(self, state: "_Slice", failed: list[WindowResult]) -> None:
+        """Failures while Netbeam is there. As in the cycle the next try asks for half as much, but here it has an end."""
+        for result in failed:
+            window, series = result.window, result.window.series
+            state.failures[series] += 1
+            length_ms = window.end_ms - window.begin_ms
+            self._most_ms[series] = max(SHORTEST_TRY_MS, length_ms // 2)
+            if series in self._given_up or (state.failures[series] >= FAILURES and length_ms <= SHORTEST_TRY_MS):
+                self.account.note_failure(result.failure, series)
+                span = state.give_up(series)
+                self._meter.add(span.end_ms - span.begin_ms, 0)
 
     def _done(self, state: "_Slice", result: WindowResult) -> None:
         window, series = result.window, result.window.series
@@ -144,22 +156,6 @@ class Slices:
         state.advance(window)
         self.account.points += result.points
         self._meter.add(window.end_ms - window.begin_ms, result.points)
-
-    def _failed(self, state: "_Slice", result: WindowResult) -> None:
-        """As in the cycle, the next try asks for half as much, down to 15 minutes; but then it has an end."""
-        window, series = result.window, result.window.series
-        state.failures[series] += 1
-        length_ms = window.end_ms - window.begin_ms
-        self._most_ms[series] = max(SHORTEST_TRY_MS, length_ms // 2)
-        if series in self._given_up or (state.failures[series] >= FAILURES and length_ms <= SHORTEST_TRY_MS):
-            state.failing[series] = result.failure
-
-    def _give_up(self, state: "_Slice") -> None:
-        """Go on without the series that have failed often enough."""
-        for series, reason in state.failing.items():
-            self.account.note_failure(reason, series)
-            span = state.give_up(series)
-            self._meter.add(span.end_ms - span.begin_ms, 0)
 
     def _is_silent(self, state: "_Slice", length_ms: int) -> bool:
         """Whether Netbeam has failed, by SPEC's rule of the silence of all, as against the slice before.
@@ -185,8 +181,6 @@ class _Slice:
         """Of the series that were answered; 0 when there are none."""
         self.failures: Counter[Series] = Counter()
         """In a row."""
-        self.failing: dict[Series, str] = {}
-        """Those that have failed often enough to be given up, with the reason; of the last round."""
         self.given_up: set[Series] = set()
 
     def advance(self, window: Window) -> None:
