@@ -50,8 +50,8 @@ class Heard:
         self.duplicates = 0
         """Points that came again."""
         self.interface_duplicates = 0
-        self.out_of_order = 0
-        """Points that are older than one of their series that came before them, and that came for the first time."""
+        self.out_of_order: Counter[str] = Counter()
+        """By resource, points that came for the first time after a later one of their record type."""
         self.faults: list[str] = []
         self.fault_count = 0
         self._newest: dict[Series, int] = {}
@@ -130,7 +130,8 @@ class Heard:
             return
         known[at] = point
         newest = self._newest.get(series, 0)
-        self.out_of_order += at < newest
+        if at < newest:
+            self.out_of_order[name] += 1
         self._newest[series] = max(at, newest)
 
     def _take_interface(self, message_id: object, body: dict[str, Any]) -> None:
