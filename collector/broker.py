@@ -1,5 +1,6 @@
 """How a connection to RabbitMQ is made, and what it means when there is none: pika's errors as the collector's own."""
 
+import re
 import ssl
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ import pika.exceptions
 
 from collector.config import RabbitSettings
 from collector.errors import CollectorError, ConfigurationError, NoExchangeError, UnavailableError
+
+_CLOSED_BY_BROKER = re.compile(r"""ConnectionClosedByBroker: \((\d+)\) ["'](.*)["']""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,14 +71,22 @@ def tls_context(settings: RabbitSettings) -> ssl.SSLContext:
 def explain(error: BaseException | None, settings: RabbitSettings) -> CollectorError:
     """Why there is no connection: a ConfigurationError when only the operator can mend it."""
     error = _innermost(error)
-    text = str(error.args[0]) if error is not None and error.args else type(error).__name__
-    if isinstance(error, pika.exceptions.ProbableAuthenticationError) and "(403)" in text:
+    code, text = _reply(error)
+    if isinstance(error, pika.exceptions.ProbableAuthenticationError) and code == 403:
         return ConfigurationError(f"login of user {settings.user!r} refused: see RMQ_USER and RMQ_PASS")
-    if isinstance(error, pika.exceptions.ProbableAccessDeniedError) and "(530)" in text and "limit" not in text:
-        missing = "not found" in text
-        reason = "there is no such vhost" if missing else f"user {settings.user!r} has no access to it"
+    if isinstance(error, pika.exceptions.ProbableAccessDeniedError) and code == 530 and "limit" not in text:
+        reason = "there is no such vhost" if "not found" in text else f"user {settings.user!r} has no access to it"
         return ConfigurationError(f"vhost {settings.vhost!r} refused, {reason}: see RMQ_VHOST")
-    return UnavailableError(_explain_loss(error, text))
+    return UnavailableError(f"closed by the broker: {code} {text}" if code else _explain_loss(error))
+
+
+def _reply(error: BaseException | None) -> tuple[int, str]:
+    """The broker's code and text, when it closed the connection itself; 0 when it did not."""
+    if isinstance(error, pika.exceptions.ConnectionClosed):
+        return error.reply_code, error.reply_text
+    # while it is being opened, pika guesses from the stage at the cause, whatever it was, and keeps the rest as text
+    said = _CLOSED_BY_BROKER.search(str(error))
+    return (int(said[1]), said[2]) if said else (0, "")
 
 
 def _innermost(error: BaseException | None) -> BaseException | None:
@@ -104,29 +115,28 @@ def explain_channel(
     return UnavailableError(f"publishing refused: {error.reply_text}")
 
 
-def _explain_loss(error: BaseException | None, text: str) -> str:
+def _explain_loss(error: BaseException | None) -> str:
     """One line for a connection that was not made or was lost."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"certificate not accepted: {error.verify_message} (RMQ_HOST, RMQ_CA_FILE)"
     if isinstance(error, ssl.SSLError):
         return f"TLS failed: {_text(error)} (RMQ_PORT, RMQ_TLS)"
+    if isinstance(error, TimeoutError | workflow.AMQPConnectorStackTimeout | pika.exceptions.ConnectionOpenAborted):
+        return "no answer in time"
     if isinstance(error, OSError):
         return _text(error)
-    if isinstance(error, workflow.AMQPConnectorStackTimeout | pika.exceptions.ConnectionOpenAborted):
-        return "no answer in time"
     if isinstance(error, pika.exceptions.IncompatibleProtocolError):
         return "closed without speaking AMQP 0-9-1 (RMQ_PORT, RMQ_TLS)"
     if isinstance(error, pika.exceptions.AuthenticationError):
         return "login with user and password is not offered"
     if isinstance(error, pika.exceptions.ConnectionBlockedTimeout):
         return "blocked for too long"
-    if isinstance(error, pika.exceptions.ConnectionClosed):
-        return f"closed by the broker: {error.reply_code} {error.reply_text}"
-    return f"connection lost: {text}"
+    said = str(error.args[0]) if error is not None and error.args else type(error).__name__
+    return f"connection lost: {said}"
 
 
 def _text(error: BaseException) -> str:
     """What the operating system or OpenSSL says, in one line."""
     if isinstance(error, ssl.SSLError):
-        return error.reason or str(error.args[-1])
+        return getattr(error, "reason", None) or str(error.args[-1])
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

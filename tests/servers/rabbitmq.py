@@ -71,11 +71,6 @@ def free_ports(number: int) -> list[int]:
             each.close()
 
 
-def available() -> bool:
-    """Whether Debian's rabbitmq-server is installed."""
-    return os.path.exists(_SERVER) and shutil.which("erl_call") is not None and shutil.which("epmd") is not None
-
-
 class RabbitServer:
     """One broker; what it knows survives `stop`, `kill` and `start`, and is gone with `close`."""
 
@@ -202,8 +197,17 @@ class RabbitServer:
         os.kill(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """End `freeze`."""
+        """End `freeze`; safe to call again."""
         os.kill(self.pid, signal.SIGCONT)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Frozen for as long as the block runs."""
+        self.freeze()
+        try:
+            yield
+        finally:
+            self.thaw()
 
     def close(self) -> None:
         """Stop what was started and remove its files."""

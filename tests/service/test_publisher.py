@@ -11,15 +11,17 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from collector.amqp import AmqpPublisher
 from collector.config import Secret
 from collector.contracts import Batch, Outcome, Publisher
 from collector.errors import ConfigurationError, NoExchangeError
 from collector.model import Message
 from collector.stdout import StdoutPublisher
 from collector.stop import Stop
+from collector.tally import Tally
 from tests.servers.certificates import Certificates
 from tests.servers.rabbitmq import EXCHANGE, RabbitServer, Vhost, free_ports
-from tests.service.sending import KEY, Sender, publisher_on, wait_for
+from tests.service.sending import KEY, Sender, publisher_on, settings_of, wait_for
 
 
 class Case(NamedTuple):
@@ -319,6 +321,15 @@ def test_a_broker_that_is_not_there_is_an_outage_with_the_reason(vhost: Vhost) -
         publisher.withdraw()
         assert sender.outcomes() == {Outcome.LOST: 1}
         sender.send()
+    assert sender.outcomes() == {Outcome.LOST: 2}
+
+
+def test_a_publisher_that_was_never_started_loses_its_batches_when_closed(vhost: Vhost) -> None:
+    publisher = AmqpPublisher(settings_of(vhost), EXCHANGE, Stop(), Tally())
+    sender = Sender(publisher)
+    sender.send()
+    publisher.close(1.0)
+    sender.send()
     assert sender.outcomes() == {Outcome.LOST: 2}
 
 

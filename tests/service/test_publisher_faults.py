@@ -106,15 +106,12 @@ def test_nothing_is_lost_when_the_broker_is_stopped_or_killed_and_started(
 def test_a_frozen_broker_is_noticed_and_thawed_it_gets_the_rest(rabbit: RabbitServer, vhost: Vhost) -> None:
     with publisher_on(vhost) as idle, publisher_on(vhost) as publisher, sending(publisher) as sender:
         wait_for_progress(sender)
-        rabbit.freeze()
-        try:
+        with rabbit.frozen():
             wait_for(lambda: publisher.outage.down)
             assert publisher.outage.last_error == "no confirms for 2 s"
             wait_for(lambda: "no answer in time" in publisher.outage.last_error)
             wait_for(lambda: idle.outage.down)
             assert "missed heartbeats" in idle.outage.last_error
-        finally:
-            rabbit.thaw()
         wait_for_progress(sender)
         wait_for(lambda: idle.ready)
     assert_nothing_is_missing(rabbit, vhost, sender)
@@ -123,14 +120,11 @@ def test_a_frozen_broker_is_noticed_and_thawed_it_gets_the_rest(rabbit: RabbitSe
 def test_closing_takes_no_longer_than_allowed_when_the_broker_is_frozen(rabbit: RabbitServer, vhost: Vhost) -> None:
     with publisher_on(vhost) as publisher:
         sender = Sender(publisher)
-        rabbit.freeze()
-        try:
+        with rabbit.frozen():
             sender.send()
             began = time.monotonic()
             publisher.close(1.0)
             assert time.monotonic() - began < 1.2
-        finally:
-            rabbit.thaw()
         assert sender.outcomes(0.1) == {Outcome.LOST: 1}
 
 
@@ -226,16 +220,15 @@ def test_delays_grow_while_connecting_works_and_publishing_does_not(
 
 def test_what_is_withdrawn_while_the_broker_is_away_is_lost_and_not_sent_later(rabbit: RabbitServer, vhost: Vhost) -> None:
     with publisher_on(vhost) as publisher:
-        rabbit.freeze()
         sender = Sender(publisher)
-        for _ in range(10):
-            sender.send()
-        wait_for(lambda: publisher.outage.down)
-        for _ in range(10):
-            sender.send()
-        publisher.withdraw()
-        assert sender.outcomes() == {Outcome.LOST: 20}
-        rabbit.thaw()
+        with rabbit.frozen():
+            for _ in range(10):
+                sender.send()
+            wait_for(lambda: publisher.outage.down)
+            for _ in range(10):
+                sender.send()
+            publisher.withdraw()
+            assert sender.outcomes() == {Outcome.LOST: 20}
         wait_for(lambda: publisher.ready)
         sender.send()
         assert sender.outcomes() == {Outcome.LOST: 20, Outcome.CONFIRMED: 1}

@@ -1,0 +1,137 @@
+"""What an operator reads for each way in which pika says that there is no connection or no channel."""
+
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pika.exceptions
+import pytest
+from pika.adapters.utils.connection_workflow import (
+    AMQPConnectionWorkflowFailed,
+    AMQPConnectorAMQPHandshakeError,
+    AMQPConnectorSocketConnectError,
+    AMQPConnectorStackTimeout,
+    AMQPConnectorTransportSetupError,
+)
+
+from collector.broker import Timing, explain, explain_channel, parameters
+from collector.config import RabbitSettings, Secret
+from collector.errors import CollectorError, ConfigurationError, NoExchangeError, UnavailableError
+
+SETTINGS = RabbitSettings(hosts=("h",), port=5672, user="me", password=Secret("secret"), vhost="v")
+
+
+def closed(code: int, text: str) -> str:
+    return repr(pika.exceptions.ConnectionClosedByBroker(code, text))
+
+
+def verification_failed() -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_message = "unable to get local issuer certificate"
+    return error
+
+
+def wrapped(error: Exception) -> Any:
+    """As pika reports that no address of a host took a connection."""
+    failed = AMQPConnectionWorkflowFailed([AMQPConnectorSocketConnectError(error)])
+    return pika.exceptions.AMQPConnectionError(failed)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "text"),
+    [
+        (
+            pika.exceptions.ProbableAuthenticationError(closed(403, "ACCESS_REFUSED - Login was refused using PLAIN")),
+            ConfigurationError,
+            "login of user 'me' refused: see RMQ_USER and RMQ_PASS",
+        ),
+        (
+            pika.exceptions.ProbableAuthenticationError(repr(pika.exceptions.StreamLostError("Transport indicated EOF"))),
+            UnavailableError,
+            "connection lost: StreamLostError: ('Transport indicated EOF',)",
+        ),
+        (
+            pika.exceptions.ProbableAccessDeniedError(closed(530, "NOT_ALLOWED - vhost v not found")),
+            ConfigurationError,
+            "vhost 'v' refused, there is no such vhost: see RMQ_VHOST",
+        ),
+        (
+            pika.exceptions.ProbableAccessDeniedError(closed(530, "NOT_ALLOWED - access to vhost 'v' refused for user 'me'")),
+            ConfigurationError,
+            "vhost 'v' refused, user 'me' has no access to it: see RMQ_VHOST",
+        ),
+        (
+            pika.exceptions.ProbableAccessDeniedError(closed(530, "NOT_ALLOWED - connection limit (1) is reached")),
+            UnavailableError,
+            "closed by the broker: 530 NOT_ALLOWED - connection limit (1) is reached",
+        ),
+        (wrapped(ConnectionRefusedError(111, "Connection refused")), UnavailableError, "Connection refused"),
+        (wrapped(TimeoutError("TCP connection attempt timed out: 'h'/(...)")), UnavailableError, "no answer in time"),
+        (wrapped(AMQPConnectorStackTimeout("Timeout while ...")), UnavailableError, "no answer in time"),
+        (
+            AMQPConnectionWorkflowFailed([AMQPConnectorAMQPHandshakeError(pika.exceptions.ConnectionOpenAborted("..."))]),
+            UnavailableError,
+            "no answer in time",
+        ),
+        (
+            AMQPConnectionWorkflowFailed([AMQPConnectorTransportSetupError(verification_failed())]),
+            UnavailableError,
+            "certificate not accepted: unable to get local issuer certificate (RMQ_HOST, RMQ_CA_FILE)",
+        ),
+        (
+            AMQPConnectionWorkflowFailed([AMQPConnectorTransportSetupError(ssl.SSLError(1, "[SSL] wrong version number"))]),
+            UnavailableError,
+            "TLS failed: [SSL] wrong version number (RMQ_PORT, RMQ_TLS)",
+        ),
+        (
+            pika.exceptions.IncompatibleProtocolError("..."),
+            UnavailableError,
+            "closed without speaking AMQP 0-9-1 (RMQ_PORT, RMQ_TLS)",
+        ),
+        (pika.exceptions.AuthenticationError("PLAIN"), UnavailableError, "login with user and password is not offered"),
+        (pika.exceptions.ConnectionBlockedTimeout("..."), UnavailableError, "blocked for too long"),
+        (
+            pika.exceptions.ConnectionClosedByBroker(320, "CONNECTION_FORCED - bye"),
+            UnavailableError,
+            "closed by the broker: 320 CONNECTION_FORCED - bye",
+        ),
+        (pika.exceptions.StreamLostError("Transport EOF"), UnavailableError, "connection lost: Transport EOF"),
+        (pika.exceptions.AMQPHeartbeatTimeout("No activity"), UnavailableError, "connection lost: No activity"),
+        (pika.exceptions.StreamLostError(), UnavailableError, "connection lost: StreamLostError"),
+        (None, UnavailableError, "connection lost: NoneType"),
+    ],
+)
+def test_a_connection_that_is_not_there_is_explained_in_one_line(
+    error: BaseException | None, kind: type[CollectorError], text: str
+) -> None:
+    explained = explain(error, SETTINGS)
+    assert type(explained) is kind
+    assert str(explained) == text
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "declaring", "kind", "named"),
+    [
+        (404, "NOT_FOUND - no exchange 'e' in vhost 'v'", False, NoExchangeError, "RMQ_EXCHANGE"),
+        (403, "ACCESS_REFUSED - access to exchange 'e' in vhost 'v' refused", True, ConfigurationError, "RMQ_DECLARE"),
+        (403, "ACCESS_REFUSED - access to exchange 'e' in vhost 'v' refused", False, UnavailableError, "publishing refused"),
+        (406, "PRECONDITION_FAILED - message size is too large", False, UnavailableError, "message size"),
+    ],
+)
+def test_a_channel_that_is_closed_is_explained_with_the_variable_to_look_at(
+    code: int, text: str, declaring: bool, kind: type[CollectorError], named: str
+) -> None:
+    explained = explain_channel(pika.exceptions.ChannelClosedByBroker(code, text), SETTINGS, "e", declaring)
+    assert type(explained) is kind
+    assert named in str(explained)
+
+
+def test_the_password_is_read_anew_for_each_connection(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    settings = RabbitSettings(hosts=("h",), port=5672, user="me", password=Secret(file=str(file), variable="RMQ_PASS_FILE"))
+    for password in ("first", "second"):
+        file.write_text(password + "\n")
+        assert parameters(settings, "h", Timing()).credentials.password == password
+    file.unlink()
+    with pytest.raises(ConfigurationError, match="RMQ_PASS_FILE"):
+        parameters(settings, "h", Timing())
