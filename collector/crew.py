@@ -21,8 +21,8 @@ LATE_S = 0.5
 _LOOK_S = 0.25
 
 Ask = Callable[[Window, bool, float], tuple[Fetched, bool]]
-"""Asks for a window; the flag says whether to try only once, the time is the batch's `until`. The flag that comes back
-says whether the source was asked at all, rather than spared because it had wanted a pause."""
+"""Asks for a window; the flag says whether to try only once, the time is the batch's `until`. The flag that comes back is
+False when the source may not be asked any more in this batch: it wants a pause, or the collector stops."""
 
 
 @dataclass(eq=False, slots=True)
@@ -151,14 +151,16 @@ class Crew:
         self._changed.notify_all()
 
     def _ask_for(self, batch: _Batch, window: Window, *, alone: bool) -> None:
-        fetched, asked = self._ask(window, alone and self.away, batch.until)
+        fetched, may_ask = self._ask(window, alone and self.away, batch.until)
         if not batch.left:
             batch.deliver(fetched)
         with self._changed:
             batch.taken -= 1
             batch.asking -= 1
-            if asked:
+            if may_ask:
                 self._note(batch, fetched, alone)
+            else:
+                batch.closed = True
             if not batch.asking and (not batch.open or self._breaker.mode is not Mode.FULL):
                 self._changed.notify_all()
 
@@ -222,7 +224,7 @@ class Crew:
             batch.left = True
             self._batch = None
         for window in batch.held:
-            batch.deliver(Fetched(window, failure="not asked: the source is away, or the collector stops"))
+            batch.deliver(Fetched(window, failure="not asked: Netbeam cannot be asked any more in this cycle"))
 
     def _all_may_ask(self) -> bool:
         return self._breaker.mode is Mode.FULL and not self._stop.is_set()

@@ -33,6 +33,8 @@ TRIES = 1 + len(RETRY_DELAYS_S)
 OK = frozenset({200})
 PATH_CHARACTERS = "%/:@!$&'()*+,;=-._~"
 """What a URL's path may hold besides letters and digits (RFC 3986); % because escapes stay as they came."""
+MOST_PAUSE_S = 900.0
+"""A cycle without an end waits for no longer pause than the usual distance of two cycles (POLL_INTERVAL)."""
 MAY_PASS = frozenset({408, 429})
 """Besides 5xx, the statuses that are worth another try (SPEC section 1)."""
 
@@ -109,8 +111,9 @@ class HttpClient:
     ) -> Answer:
         """The answer to `base + path + query`; the escapes in `path` go out as they are.
 
-        A pause that the server asks for ends at the monotonic time `until`. Raises UnavailableError when no try
-        succeeded (NotAskedError: the last one was not made), AnswerError when another try would be no use.
+        A pause that the server asks for is waited for when it ends before the monotonic time `until`. Raises
+        UnavailableError when no try succeeded (NotAskedError: the last one was not made, nor would any other be before
+        `until`), AnswerError when another try would be no use.
         """
         target = self._prefix + _path(path) + query
         for delay_s in RETRY_DELAYS_S[: tries - 1]:
@@ -129,21 +132,23 @@ class HttpClient:
 
     def close(self) -> None:
         """Close all idle connections."""
+        self._pool.close()
         self._adapter.close()
 
     def _await_turn(self, until: float) -> None:
-        """Wait for the end of a pause and for the rate. Raises NotAskedError."""
-        paused = False
-        while (pause_s := min(self._paused_until, until) - time.monotonic()) > 0:
-            paused = True
-            self._stop.wait(pause_s)
+        """Wait for the end of a pause, and for the rate. Raises NotAskedError."""
+        while True:
+            pause_s = self._paused_until - time.monotonic()
+            if pause_s > 0:
+                if self._paused_until > until or (until == math.inf and pause_s > MOST_PAUSE_S):
+                    raise NotAskedError("not asked: Netbeam wants no request before the end of the cycle")
+                self._stop.wait(pause_s)
+            else:
+                self._pace.take()
             if self._stop.is_set():
-                break
-        if paused and time.monotonic() >= until:
-            raise NotAskedError("not asked: Retry-After reaches beyond the cycle")
-        self._pace.take()
-        if self._stop.is_set():
-            raise NotAskedError("not asked: the collector stops")
+                raise NotAskedError("not asked: the collector stops")
+            if pause_s <= 0 and self._paused_until <= time.monotonic():  # a pause may begin while one waits for the rate
+                return
 
     def _try(self, target: str, limit_bytes: int, accept: frozenset[int]) -> Answer:
         """One try, counted with its outcome."""

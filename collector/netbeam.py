@@ -36,7 +36,9 @@ class Netbeam:
         once: bool = False,
     ) -> None:
         self.outage = Outage("Netbeam")
+        self._stop = stop
         self._tally = tally
+        self._timeout_s = timeout_s
         self._client = HttpClient(config_url, concurrency=concurrency, rate=rate, timeout_s=timeout_s, stop=stop, tally=tally)
         self._crew = Crew(concurrency, self._ask, self.outage, stop, once=once)
         self._clock: tuple[int, float] | None = None
@@ -50,11 +52,11 @@ class Netbeam:
         began = time.monotonic()
         self._client.resume()
         try:
-            answer = self._client.get("/interfaces", limit_bytes=LISTING_BYTES)
-        except NotAskedError:
-            raise
+            # a pause of up to the time that one answer may take is waited for; the cycle goes on without the listing else
+            answer = self._client.get("/interfaces", limit_bytes=LISTING_BYTES, until=began + self._timeout_s)
         except UnavailableError as error:
-            self.outage.failed(f"listing: {error}")
+            if not self._stop.is_set():
+                self.outage.failed(f"listing: {error}")
             raise
         if not self._crew.away:
             self.outage.ended()

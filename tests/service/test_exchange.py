@@ -400,18 +400,30 @@ def test_retry_after_pauses_every_request(make: Callable[..., Client], quick_ret
     assert asked[2].at - asked[0].at < 2.5
 
 
-def test_retry_after_of_hours_ends_with_the_cycle_and_nothing_is_asked_in_it(
-    make: Callable[..., Client], quick_retries: None
+@pytest.mark.parametrize("until_s", [60, float("inf")])
+def test_retry_after_beyond_the_cycle_ends_it_at_once_and_is_forgotten_in_the_next(
+    make: Callable[..., Client], quick_retries: None, until_s: float
 ) -> None:
     with RawServer(scripted(reply(status=503, headers={"Retry-After": "7200"}), json_reply([1]))) as server:
         client = make(server.url)
-        until = time.monotonic() + 0.4
-        with pytest.raises(NotAskedError, match="Retry-After"):
-            client.get("/x", limit_bytes=LIMIT, until=until)
-        assert time.monotonic() >= until
+        for _ in range(2):
+            with pytest.raises(NotAskedError, match="end of the cycle"):
+                client.get("/x", limit_bytes=LIMIT, until=time.monotonic() + until_s)
         assert len(server.requests) == 1
         client.resume()
         assert client.get("/x", limit_bytes=LIMIT, until=time.monotonic() + 5).value == [1]
+
+
+def test_retry_after_that_begins_while_others_wait_for_the_rate_holds_for_them_too(
+    make: Callable[..., Client], quick_retries: None
+) -> None:
+    with RawServer(scripted(reply(status=429, headers={"Retry-After": "1"}), json_reply([1]))) as server:
+        client = make(server.url, concurrency=8, rate=20)
+        run(8, lambda _: client.get("/x", limit_bytes=LIMIT))
+    times = [request.at for request in server.requests]
+    assert len(times) == 9
+    assert times[1] - times[0] >= 0.9
+    assert min(later - at for at, later in itertools.pairwise(times)) >= 0.04
 
 
 @pytest.mark.parametrize("text", ["soon", "-1", "", "Tue, 99 Nov"])

@@ -290,12 +290,12 @@ def test_error_that_nobody_foresaw_ends_the_collector(monkeypatch: pytest.Monkey
     assert "surprise" in caplog.text
 
 
-def test_pause_that_the_source_wanted_is_no_failure_of_a_device() -> None:
+def test_pause_that_the_source_wants_ends_the_batch_and_is_no_failure_of_a_device() -> None:
     stop, outage = Stop(), Outage("Netbeam")
     delivered: list[Fetched] = []
     crew = Crew(2, lambda window, _once, _until: (Fetched(window, failure="not asked"), False), outage, stop, once=False)
     crew.fetch(windows(100, devices=20), lambda _: True, delivered.append, FOREVER)
-    assert len(delivered) == 100
+    assert 1 <= len(delivered) <= 2
     assert not crew.away
     assert not outage.down
     stop.set()

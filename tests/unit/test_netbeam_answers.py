@@ -135,6 +135,7 @@ def test_listing_that_cannot_be_had_is_an_outage_until_it_can() -> None:
 
 def test_listing_that_the_stop_prevents_is_no_outage() -> None:
     source, _ = netbeam(NotAskedError("not asked: the collector stops"))
+    source._stop.set()
     with pytest.raises(UnavailableError):
         source.list(NOW)
     assert not source.outage.down
