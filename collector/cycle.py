@@ -130,16 +130,23 @@ class Cycle:
         line = f"the listing lacks {held} of {active} active interfaces, none of them is retired"
         if self._once:
             progress.left.append(f"{line}; MAX_RETIRED_SHARE=1 accepts the list")
-        log.warning("%s until a second listing lacks them too", line)
+        else:
+            log.warning("%s until a second listing lacks them too", line)
 
     def _announce(self, listing: Listing, until: float, progress: Progress) -> None:
-        announcements = self._parts.announcements
+        announcements, working = self._parts.announcements, True
         for results in self._parts.transfer.interfaces(announcements.due(listing), until):
             self._beat()
+            if working and not self._parts.store.holds_lock():
+                # without the lock nothing is admitted, and the rest of the cycle would go by with waiting for it
+                working = False
+                self._parts.gate.shut()
             for result in results:
                 if result.outcome is Outcome.CONFIRMED:
                     announcements.confirmed(result.resource)
                     progress.interface_messages += 1
+        if not working:
+            raise LockLostError("the lock is not ours any more")
         if announcements.left:
             progress.left.append("interface messages were not all confirmed")
 
@@ -212,8 +219,9 @@ class Cycle:
         progress.note(result)
         if result.outcome is None:
             memory.failed(window)
-        elif result.outcome is Outcome.CONFIRMED:
-            silence.add(window, memory.talks(window.series), result.points)
+            return
+        silence.add(window, memory.talks(window.series), result.points)
+        if result.outcome is Outcome.CONFIRMED:
             if result.points:
                 progress.windows["done"] += 1
                 memory.answered(window, result.points)

@@ -114,4 +114,4 @@ class Progress:
 
 def start_positions(spans: list[Span]) -> dict[Series, int]:
     """Where the series of these spans stand before the cycle: what MAX_BACKLOG skips counts as behind."""
-    return {span.series: span.begin_ms for span in spans}
+    return {span.series: span.begin_ms if span.skipped_from_ms is None else span.skipped_from_ms for span in spans}

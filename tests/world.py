@@ -1,0 +1,153 @@
+"""A cycle over fakes and a clock that stands still: what the unit tests of the cycle and of the transfer run."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+import pytest
+
+from collector import gate as gate_module
+from collector import transfer as transfer_module
+from collector.announce import Announcements
+from collector.contracts import Batch, Outcome
+from collector.cycle import Cycle, Parts
+from collector.gate import Gate
+from collector.memory import Memory
+from collector.model import RecordType, Row
+from collector.plan import PlanRules
+from collector.reconcile import ReconcileRules
+from collector.report import CycleReport
+from collector.stop import Stop
+from collector.tally import Tally
+from collector.transfer import Transfer
+from tests.fakes import HOUR_MS, NOW_MS, Clock, FakePublisher, FakeSource, FakeStore, Points, resource, three_points
+
+INTERFACES, TRAFFIC = "interfaces", "traffic"
+"""Routing keys."""
+POLL_S = 900
+SETTLED_MS = NOW_MS - 900_000
+"""Up to where everything is due in a cycle at NOW_MS."""
+ROOM = 5000
+MOST_TURNS = 3000
+"""A test that goes on for longer hangs: it waits for something that only its clock could bring."""
+_T = TypeVar("_T")
+
+
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the waits that a test cannot do without take a millisecond."""
+    monkeypatch.setattr(gate_module, "POLL_S", 0.001)
+    monkeypatch.setattr(transfer_module, "TICK_S", 0.001)
+
+
+def limited(results: Iterator[_T]) -> Iterator[_T]:
+    """What a transfer yields; fails when that does not end."""
+    for turn, result in enumerate(results):
+        assert turn < MOST_TURNS, "the transfer hangs"
+        yield result
+
+
+def behind(count: int, length_ms: int = 900_000, checkpoint: bool = True, first_id: int = 1) -> list[Row]:
+    """Active rows whose traffic has been collected up to so long before `SETTLED_MS`."""
+    checkpoints = {RecordType.TRAFFIC: SETTLED_MS - length_ms} if checkpoint else {}
+    return [
+        Row(number, resource(number), NOW_MS - 24 * HOUR_MS, None, checkpoints) for number in range(first_id, first_id + count)
+    ]
+
+
+class World:
+    """Traffic of these rows, all of them listed unless `listed` says otherwise, with SPEC's defaults."""
+
+    def __init__(
+        self,
+        rows: Iterable[Row] = (),
+        points: Points = three_points,
+        *,
+        listed: Iterable[str] | None = None,
+        once: bool = False,
+        record_types: tuple[RecordType, ...] = (RecordType.TRAFFIC,),
+        max_window_ms: int = 6 * HOUR_MS,
+        max_backlog_ms: int = 0,
+        idle_ms: int = HOUR_MS,
+        patience_s: float | None = None,
+    ) -> None:
+        rows = list(rows)
+        self.step_s = 0.0
+        """How far the clock goes on each time that the cycle's loop turns."""
+        self._turns = 0
+        self.journal: list[str] = []
+        """What was asked of the source and the store, in order."""
+        self.clock, self.stop, self.tally = Clock(), Stop(), Tally()
+        self.stop._monotonic = self.clock.monotonic
+        names = dict.fromkeys(row.name for row in rows if row.active) if listed is None else listed
+        self.source = FakeSource(names, points, self.journal)
+        self.store = FakeStore(*rows, journal=self.journal)
+        self.publisher = FakePublisher()
+        self.gate = Gate(
+            self.publisher, self.stop, exchange="ex", may_work=self.store.holds_lock, patience_s=patience_s, room=ROOM,
+            monotonic=self.clock.monotonic,
+        )  # fmt: skip
+        self.transfer = Transfer(
+            self.source, self.publisher, self.gate, interface_key=INTERFACES, traffic_key=TRAFFIC, stop=self.stop,
+            tally=self.tally, monotonic=self.clock.monotonic,
+        )  # fmt: skip
+        self.memory = Memory(POLL_S * 1000, idle_ms, max_window_ms)
+        announcements = Announcements(86_400.0, self.tally, self.clock.monotonic)
+        parts = (self.source, self.store, self.publisher, self.gate, self.transfer, announcements, self.memory)
+        self.cycle = Cycle(
+            Parts(*parts, self.tally, self.stop),
+            ReconcileRules(record_types, 1_800_000, POLL_S * 1000, 0.2),
+            PlanRules(record_types, 900_000, 1_800_000, max_window_ms, max_backlog_ms),
+            once=once,
+            beat=self._count_turns,
+            monotonic=self.clock.monotonic,
+        )
+
+    def run(self, seconds: float = math.inf) -> CycleReport:
+        """One cycle that lasts so long at the most, from now on; all room is free again after it."""
+        report = self.cycle.run(self.clock.now_ms, self.clock.seconds + seconds)
+        self.assert_room_is_free()
+        return report
+
+    def next(self, seconds: float = math.inf) -> CycleReport:
+        """Like `run`, on the next multiple of the poll interval."""
+        self.clock.advance(POLL_S - self.clock.now_ms / 1000 % POLL_S)
+        return self.run(seconds)
+
+    def _count_turns(self) -> None:
+        self._turns += 1
+        assert self._turns < MOST_TURNS, "the cycle hangs"
+        self.clock.advance(self.step_s)
+
+    def assert_room_is_free(self) -> None:
+        """Every message that room was taken for has given it back."""
+        assert self.gate._room == ROOM
+
+    def checkpoints(self, record_type: RecordType = RecordType.TRAFFIC) -> list[int | None]:
+        """How far each row is beyond `SETTLED_MS`, in ms, in the order of the ids."""
+        held = [self.store.rows[row_id].checkpoints.get(record_type) for row_id in sorted(self.store.rows)]
+        return [None if each is None else each - SETTLED_MS for each in held]
+
+    def on_answer(self, number: int, action: Callable[[], None]) -> None:
+        """Do this while the source answers for the n-th window from now on, the first being 1."""
+        points, start = self.source.points, len(self.source.asked)
+
+        def answer(window: object) -> object:
+            if len(self.source.asked) - start == number:
+                action()
+            return points(window)  # type: ignore[arg-type]
+
+        self.source.points = answer  # type: ignore[assignment]
+
+    def outcomes(self, *outcomes: Outcome | None) -> None:
+        """What becomes of the next batches of points; those after them are confirmed."""
+        left = list(outcomes)
+
+        def answer(batch: Batch) -> Outcome | None:
+            return left.pop(0) if batch.routing_key == TRAFFIC and left else Outcome.CONFIRMED
+
+        self.publisher.answer = answer
+
+    @property
+    def asked(self) -> list[int]:
+        """The ids of the rows whose windows were asked for, in order."""
+        return [window.series.row_id for window in self.source.asked]
