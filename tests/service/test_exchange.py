@@ -182,8 +182,8 @@ def test_second_and_third_try_come_after_half_a_second_and_one_and_a_half(make: 
     with RawServer(scripted(reply(status=500), reply(status=500), json_reply([1]))) as server:
         make(server.url).get("/x", limit_bytes=LIMIT)
     first, second, third = (request.at for request in server.requests)
-    assert 0.4 <= second - first < 0.9
-    assert 1.2 <= third - second < 2.1
+    assert 0.4 <= second - first < 1.1
+    assert 1.2 <= third - second < 2.5
 
 
 @pytest.mark.usefixtures("quick_retries")
@@ -214,7 +214,7 @@ def test_answer_that_drips_is_cut_at_the_deadline(make: Callable[..., Client], s
         began = time.monotonic()
         with pytest.raises(UnavailableError, match=r"no whole answer within 0\.3 s"):
             client.get("/x", limit_bytes=LIMIT, tries=1)
-        assert 0.25 < time.monotonic() - began < 0.8
+        assert 0.25 < time.monotonic() - began < 2
         assert client.outcomes() == {"timeout": 1}
 
 
@@ -228,7 +228,7 @@ def test_connect_that_gets_no_answer_is_cut_at_the_deadline(make: Callable[..., 
             began = time.monotonic()
             with pytest.raises(UnavailableError, match="no whole answer"):
                 make(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_s=0.3).get("/x", limit_bytes=LIMIT, tries=1)
-            assert time.monotonic() - began < 0.8
+            assert time.monotonic() - began < 2
         finally:
             for filler in fillers:
                 filler.close()
@@ -397,7 +397,7 @@ def test_retry_after_pauses_every_request(make: Callable[..., Client], quick_ret
     asked = server.requests
     assert len(asked) == 3
     assert min(asked[1].at, asked[2].at) - asked[0].at >= 0.9
-    assert asked[2].at - asked[0].at < 2.5
+    assert asked[2].at - asked[0].at < 4
 
 
 @pytest.mark.parametrize("until_s", [60, float("inf")])
@@ -454,7 +454,7 @@ def test_what_is_in_flight_at_a_stop_is_given_up_after_the_grace(
         began = time.monotonic()
         with pytest.raises(UnavailableError):
             client.get("/x", limit_bytes=LIMIT)
-        assert 0.35 < time.monotonic() - began < 0.9
+        assert 0.35 < time.monotonic() - began < 2
 
 
 def test_first_of_several_addresses_does_not_use_up_the_time_of_the_others(

@@ -218,7 +218,7 @@ def test_pause_beyond_the_cycle_ends_the_fetch_and_is_no_outage(make: Make) -> N
         source = make(server)
         began = time.monotonic()
         source.take(windows(200), began + 60)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 3
         assert len(server.requests) <= 8
         assert 1 <= len(source.delivered) <= 16
         assert not source.outage.down
@@ -255,7 +255,7 @@ def test_stop_ends_a_fetch_once_what_is_in_flight_is_given_up(make: Make, monkey
         threading.Timer(0.1, source.stop.set).start()
         began = time.monotonic()
         source.take(windows(100))
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 3
         hanging.set()
         assert len(server.requests) == 4
         assert len(source.delivered) == 4
