@@ -69,8 +69,8 @@ class Cycle:
         self._monotonic = monotonic
         self._turn = 0
         self._held: dict[str, int] = {}
-        self._confirmed: list[Window] = []
-        """On the bus, but not yet in the table; kept over an outage of the store."""
+        self._confirmed: dict[Window, str] = {}
+        """On the bus, but not yet in the table, each with how it is counted then; kept over an outage of the store."""
 
     def run(self, now_ms: int, until: float) -> CycleReport:
         """One pass at `now_ms`; no window is started after the monotonic time `until`.
@@ -207,10 +207,9 @@ class Cycle:
             line = f"Netbeam has no points for {silence.silent} series at once: taken for its failure, nothing moves"
             progress.failed.append(line)
         else:
-            progress.windows["empty"] += len(empty)
             for window in empty:
                 memory.answered(window, 0)
-            self._confirmed += empty
+                self._confirmed[window] = "empty"
         return asked, done | self._advance(progress)
 
     def _note(self, result: WindowResult, empty: list[Window], silence: Silence, progress: Progress) -> None:
@@ -223,9 +222,8 @@ class Cycle:
         silence.add(window, memory.talks(window.series), result.points)
         if result.outcome is Outcome.CONFIRMED:
             if result.points:
-                progress.windows["done"] += 1
                 memory.answered(window, result.points)
-                self._confirmed.append(window)
+                self._confirmed[window] = "done"
             else:
                 # whether it is empty or Netbeam has failed shows when the round is over
                 empty.append(window)
@@ -237,9 +235,9 @@ class Cycle:
         windows = self._confirmed
         if not windows:
             return set()
-        refused = {window.series for window in self._parts.store.advance(windows)}
-        self._confirmed = []
-        progress.windows["moved"] += len(refused)
+        refused = {window.series for window in self._parts.store.advance(list(windows))}
+        self._confirmed = {}
+        progress.windows.update("moved" if window.series in refused else kind for window, kind in windows.items())
         moved = {window.series: window.end_ms for window in windows if window.series not in refused}
         progress.moved += len(moved)
         progress.positions.update(moved)

@@ -245,7 +245,7 @@ def test_operator_s_rewind_during_a_cycle_is_kept_and_collected_from_there() -> 
     world.on_answer(2, lambda: world.store.move(series(row), rewound))
     report = world.run()
     assert world.checkpoints() == [0, rewound - SETTLED_MS, 0]
-    assert report.windows["moved"] == 1
+    assert report.windows == {"done": 2, "moved": 1}
     assert report.checkpoints_moved == 2
     assert report.left_over
     world.next()
@@ -257,7 +257,7 @@ def test_rows_that_an_operator_deletes_during_a_cycle_begin_anew() -> None:
     world = World(behind(3))
     world.on_answer(1, lambda: world.store.rows.clear())
     report = world.run()
-    assert report.windows["moved"] == 3
+    assert report.windows == {"moved": 3}
     assert world.next().new == 3
 
 
@@ -300,4 +300,4 @@ def test_nothing_is_fetched_that_could_not_be_delivered_but_listing_goes_on() ->
     assert world.asked == []
     assert report.new == 1
     assert report.outcome is CycleOutcome.FAILED
-    assert report.seconds == pytest.approx(10, abs=3)
+    assert 10 <= report.seconds < 100

@@ -1,0 +1,324 @@
+"""One pass: what it lists, reconciles, announces and reports."""
+
+import logging
+import re
+from datetime import datetime
+
+import pytest
+
+from collector.contracts import Outcome
+from collector.errors import AnswerError, CollectorError, UnavailableError
+from collector.model import LAST_MS, RecordType, Row, UntrustedRow, Window
+from collector.report import CycleOutcome
+from collector.tally import Count
+from tests.fakes import HOUR_MS, MINUTE_MS, NOW_MS, interface, no_points, resource, three_points
+from tests.world import INTERFACES, SETTLED_MS, TRAFFIC, World, behind, hurry
+
+DAY_MS = 24 * HOUR_MS
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch)
+
+
+def warnings(caplog: pytest.LogCaptureFixture, word: str) -> list[str]:
+    lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    return [line for line in lines if word in line]
+
+
+def test_pass_lists_reconciles_fetches_and_advances_in_this_order() -> None:
+    world = World(behind(1), listed=["devices/new/interfaces/1", resource(1)])
+    world.run()
+    assert world.journal == ["list", "read", "apply", "read", "fetch", "advance"]
+
+
+def test_first_cycle_of_all_makes_rows_publishes_interfaces_and_collects_the_lookback() -> None:
+    names = ["devices/a/interfaces/1", "devices/a/interfaces/2"]
+    world = World(listed=names)
+    report = world.run()
+    assert [(row.name, row.active_from_ms) for row in world.store.rows.values()] == [(name, NOW_MS) for name in names]
+    assert [(window.begin_ms, window.end_ms) for window in world.source.asked] == [(NOW_MS - 1_800_000, SETTLED_MS)] * 2
+    assert (world.publisher.published(INTERFACES), world.publisher.published(TRAFFIC)) == (2, 6)
+    assert (report.listed, report.new, report.active, report.interface_messages) == (2, 2, 2, 2)
+    assert report.outcome is CycleOutcome.COMPLETE
+    assert not report.left_over
+
+
+def test_next_cycle_goes_on_where_the_last_one_ended() -> None:
+    world = World(behind(2), record_types=tuple(RecordType))
+    world.run()
+    world.source.asked.clear()
+    report = world.next()
+    assert {(window.begin_ms, window.end_ms) for window in world.source.asked} == {(SETTLED_MS, SETTLED_MS + 900_000)}
+    assert (len(world.source.asked), report.interface_messages) == (6, 0)
+
+
+def test_nothing_due_is_a_complete_cycle() -> None:
+    world = World(behind(2, 0))
+    report = world.run()
+    assert world.asked == []
+    assert (report.outcome, report.reasons) == (CycleOutcome.COMPLETE, ())
+
+
+@pytest.mark.parametrize("error", [UnavailableError("status 502"), AnswerError("listing is empty")])
+def test_listing_that_fails_leaves_the_table_alone_and_the_cycle_goes_on(
+    error: CollectorError, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World(behind(3), listed=[resource(1)])
+    world.source.error = error
+    report = world.run()
+    assert "apply" not in world.journal
+    assert world.checkpoints() == [0, 0, 0]
+    assert (report.outcome, report.listed, report.reasons) == (CycleOutcome.FAILED, None, (f"listing: {error}",))
+    assert len(warnings(caplog, str(error))) == 1
+    assert world.publisher.published(INTERFACES) == 0
+
+
+def test_entry_that_cannot_be_collected_is_one_warning_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    world = World(behind(1))
+    world.source.skipped = ("entry 7: empty resource", "entry 9 '..': resource with a segment . or ..")
+    assert world.run().outcome is CycleOutcome.COMPLETE
+    assert len(warnings(caplog, "entry")) == 2
+    assert world.tally.get(Count.LISTING_ENTRIES_SKIPPED) == 2
+
+
+def test_row_that_is_no_longer_listed_is_collected_up_to_its_end_and_then_left_alone() -> None:
+    world = World(behind(2), listed=[resource(1)])
+    report = world.run()
+    assert (report.retired, report.active, report.draining) == (1, 1, 1)
+    assert world.store.rows[2].active_until_ms == NOW_MS
+    assert world.next().draining == 1
+    assert world.checkpoints() == [900_000, 900_000]  # to the row's end, NOW_MS, and no further
+    asked = len(world.asked)
+    report = world.next()
+    assert world.asked[asked:] == [1]
+    assert report.draining == 0
+
+
+def test_name_that_comes_back_is_a_new_row_that_starts_where_the_old_one_ends() -> None:
+    world = World(behind(2), listed=[resource(1)])
+    world.run()
+    world.source.interfaces[resource(2)] = interface(resource(2))
+    world.next()
+    world.next()
+    old, new = world.store.of(resource(2))
+    assert (old.active_until_ms, new.active_from_ms) == (NOW_MS, NOW_MS + 900_000)
+    windows = sorted((each for each in world.source.asked if each.series.name == old.name), key=lambda each: each.begin_ms)
+    edges = [each.begin_ms for each in windows] + [windows[-1].end_ms]
+    assert edges == [SETTLED_MS - 900_000, SETTLED_MS, NOW_MS, NOW_MS + 900_000]
+    assert [each.series.row_id for each in windows] == [2, 2, 3]
+
+
+def test_short_list_is_held_back_until_a_second_one_an_interval_later() -> None:
+    world = World(behind(40), listed=[resource(number) for number in range(1, 21)])
+    first = world.run()
+    assert (first.held_back, first.retired, first.active) == (20, 0, 40)
+    assert len(set(world.asked)) == 40
+    world.clock.advance(60)
+    assert world.run().held_back == 20
+    second = world.next()
+    assert (second.held_back, second.retired, second.active) == (0, 20, 20)
+    assert {row.active_until_ms for row in world.store.rows.values()} == {None, NOW_MS}
+
+
+def test_only_cycle_retires_nothing_of_a_short_list_and_says_what_would_accept_it(caplog: pytest.LogCaptureFixture) -> None:
+    world = World(behind(40), listed=[resource(number) for number in range(1, 21)], once=True)
+    report = world.run()
+    assert all(row.active for row in world.store.rows.values())
+    assert report.left_over
+    assert "MAX_RETIRED_SHARE=1" in report.reasons[0]
+    assert warnings(caplog, "second listing") == []
+    assert world.checkpoints() == [0] * 40
+
+
+@pytest.mark.parametrize(
+    ("ahead_ms", "settled_ms", "warned"),
+    [(0, SETTLED_MS, 0), (-HOUR_MS, SETTLED_MS, 1), (60_000, SETTLED_MS - MINUTE_MS, 0), (HOUR_MS, SETTLED_MS - HOUR_MS, 1)],
+)
+@pytest.mark.parametrize("listing_works", [True, False])
+def test_netbeam_s_clock_limits_the_cycle_s_start_and_a_difference_is_one_warning(
+    ahead_ms: int, settled_ms: int, warned: int, listing_works: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World(behind(3, 2 * HOUR_MS))
+    world.source.ahead_ms = ahead_ms
+    world.source.error = None if listing_works else UnavailableError("status 502")
+    report = world.run()
+    assert {window.end_ms for window in world.source.asked} == {settled_ms}
+    assert report.start_ms == NOW_MS
+    assert len(warnings(caplog, "NTP")) == (warned if listing_works else 0)
+
+
+def test_interface_message_has_the_listing_s_time_by_netbeam_s_clock() -> None:
+    world = World(behind(1))
+    world.source.ahead_ms = 5000
+    world.run()
+    assert b'"timestamp": %d}' % (NOW_MS - 5000) in world.publisher.batches[0].messages[0].body
+
+
+def test_interface_message_that_is_lost_is_left_for_the_next_cycle() -> None:
+    world = World(behind(2))
+    lost = [Outcome.LOST]
+    world.publisher.answer = lambda batch: lost.pop() if batch.routing_key == INTERFACES and lost else Outcome.CONFIRMED
+    report = world.run()
+    assert (report.interface_messages, report.outcome) == (1, CycleOutcome.COMPLETE)
+    assert report.reasons == ("interface messages were not all confirmed",)
+    assert world.checkpoints() == [0, 0]
+    again = world.next()
+    assert (again.interface_messages, again.left_over) == (1, False)
+
+
+def test_backlog_beyond_the_limit_is_one_warning_with_the_command_that_fetches_it(caplog: pytest.LogCaptureFixture) -> None:
+    world = World([*behind(2, 40 * DAY_MS), *behind(1, 33 * DAY_MS + 1, first_id=3), *behind(2, first_id=4)],
+                  max_backlog_ms=30 * DAY_MS, max_window_ms=30 * DAY_MS)  # fmt: skip
+    report = world.run()
+    (line,) = warnings(caplog, "MAX_BACKLOG")
+    assert "series=3" in line
+    command = re.search(r"python esnet_collector\.py backfill --begin (\S+) --end (\S+)'", line)
+    assert command
+    begin_ms, end_ms = (datetime.fromisoformat(each).timestamp() * 1000 for each in command.groups())
+    assert (begin_ms, end_ms) == (SETTLED_MS - 40 * DAY_MS, SETTLED_MS - 30 * DAY_MS)
+    assert [window.begin_ms - SETTLED_MS for window in world.source.asked[:3]] == [-30 * DAY_MS] * 3
+    assert world.checkpoints() == [0] * 5
+    assert report.outcome is CycleOutcome.COMPLETE
+    world.next()
+    assert len(warnings(caplog, "MAX_BACKLOG")) == 1
+
+
+def test_rows_that_cannot_be_trusted_are_one_warning_a_cycle(caplog: pytest.LogCaptureFixture) -> None:
+    world = World(behind(1))
+    world.store.untrusted = (UntrustedRow(8, "a/b", "status is '2'"), UntrustedRow(9, "a/c\n", "no time"))
+    report = world.run()
+    assert report.untrusted == 2
+    (line,) = warnings(caplog, "trusted")
+    assert "id 8 a/b: status is '2'" in line
+    assert "\n" not in line
+
+
+def test_lag_is_how_far_active_series_are_behind_and_leaves_idle_ones_out() -> None:
+    world = World(behind(5, HOUR_MS), lambda window: "status 500" if window.series.row_id < 3 else three_points(window))
+    lag = world.run().lag[RecordType.TRAFFIC]
+    assert (lag.worst_s, lag.median_s, lag.series) == (3600, 0, 5)
+    world = World(behind(5), no_points)
+    reports = [world.next() for _ in range(8)]
+    assert any(report.idle for report in reports)
+    for report in reports:
+        assert report.lag[RecordType.TRAFFIC].worst_s == 0 if report.idle < 5 else RecordType.TRAFFIC not in report.lag
+
+
+def test_what_the_backlog_s_limit_skips_counts_as_behind_until_it_is_past() -> None:
+    world = World(behind(1, 40 * DAY_MS), lambda _window: "status 500", max_backlog_ms=30 * DAY_MS)
+    assert world.run().lag[RecordType.TRAFFIC].worst_s == 40 * DAY_MS / 1000
+
+
+def test_cycle_in_which_no_window_got_through_has_failed() -> None:
+    report = World(behind(3), lambda _window: "certificate not verified").run()
+    assert report.outcome is CycleOutcome.FAILED
+    assert report.reasons == ("no window got through", "3 windows failed: certificate not verified")
+
+
+def test_netbeam_that_is_away_fails_the_cycle() -> None:
+    world = World(behind(3))
+    world.source.outage.failed("timed out")
+    report = world.run()
+    assert (report.outcome, report.reasons) == (CycleOutcome.FAILED, ("Netbeam is not available: timed out",))
+
+
+def test_broker_s_short_outage_that_cost_nothing_does_not_fail_the_cycle() -> None:
+    world = World(behind(3))
+    world.on_answer(3, lambda: world.publisher.outage.failed("reset"))
+    assert not world.run().left_over
+
+
+def silent_after(world: World, cycles: int, row_ids: range) -> None:
+    """Some cycles with points, then none for these rows."""
+    for _ in range(cycles):
+        assert world.next().outcome is CycleOutcome.COMPLETE
+    world.source.points = lambda window: no_points(window) if window.series.row_id in row_ids else three_points(window)
+
+
+def test_silence_of_all_moves_no_checkpoint_of_the_silent_makes_none_idle_and_fails_the_cycle() -> None:
+    world = World(behind(21))
+    silent_after(world, 1, range(1, 12))
+    before = world.checkpoints()
+    for number in range(1, 6):
+        report = world.next()
+        assert world.checkpoints() == before[:11] + [900_000 * (number + 1)] * 10
+        assert (report.outcome, report.windows["held"], report.idle) == (CycleOutcome.FAILED, 11, 0)
+        assert "no points for 11 series" in report.reasons[0]
+    world.source.points = three_points
+    world.next()
+    assert len(set(world.checkpoints())) == 1
+    held = [window for window in world.source.asked if window.series.row_id == 1]
+    assert held[-1].begin_ms == held[1].begin_ms
+
+
+@pytest.mark.parametrize(("rows", "silent"), [(10, 10), (22, 11), (100, 50)])
+def test_few_or_half_that_fall_silent_are_nothing_special(rows: int, silent: int) -> None:
+    world = World(behind(rows))
+    silent_after(world, 1, range(1, silent + 1))
+    report = world.next()
+    assert report.outcome is CycleOutcome.COMPLETE
+    assert report.windows["empty"] == silent
+    assert set(world.checkpoints()) == {900_000 * 2}
+
+
+@pytest.mark.parametrize("once", [True, False])
+@pytest.mark.parametrize(("rows", "talking", "held"), [(11, 0, True), (10, 0, False), (11, 1, False)])
+def test_where_no_earlier_cycle_is_known_all_of_more_than_ten_with_a_checkpoint_must_be_silent(
+    rows: int, talking: int, held: bool, once: bool
+) -> None:
+    world = World(behind(rows), lambda window: three_points(window) if window.series.row_id <= talking else [], once=once)
+    report = world.run()
+    assert report.windows.get("held", 0) == (rows if held else 0)
+    assert set(world.checkpoints()) == {-900_000 if held else 0}
+    assert report.left_over is held
+
+
+def test_new_rows_without_points_are_no_silence() -> None:
+    world = World(listed=[resource(number) for number in range(1, 30)], points=no_points)
+    assert world.run().windows == {"empty": 29}
+    assert world.next().outcome is CycleOutcome.COMPLETE
+
+
+def test_points_that_did_not_get_to_the_bus_were_heard_all_the_same() -> None:
+    world = World(behind(40))
+    silent_after(world, 1, range(1, 13))
+    world.outcomes(*[Outcome.LOST] * 20)
+    report = world.next()
+    assert report.windows == {"empty": 12, "lost": 20, "done": 8}
+
+
+def test_silence_in_the_second_round_holds_back_that_round_only() -> None:
+    end_ms = SETTLED_MS - 6 * HOUR_MS
+    world = World(behind(12, 12 * HOUR_MS), lambda window: three_points(window) if window.begin_ms < end_ms else [])
+    report = world.run()
+    assert set(world.checkpoints()) == {-6 * HOUR_MS}
+    assert report.windows == {"done": 12, "held": 12}
+
+
+def test_report_s_line_and_counts_tell_the_same() -> None:
+    world = World(behind(4), lambda w: {1: "status 500", 2: []}.get(w.series.row_id, three_points(w)))
+    report = world.run()
+    assert report.windows == {"failed": 1, "empty": 1, "done": 2}
+    counted = {outcome: world.tally.get(Count.WINDOWS, outcome) for outcome in report.windows}
+    assert counted == report.windows
+    assert world.tally.get(Count.CYCLES, "complete") == 1
+    assert "windows=4 windows_done=2 windows_empty=1 windows_failed=1" in report.line()
+
+
+def test_series_with_the_most_failures_are_named_first() -> None:
+    types = tuple(RecordType)
+
+    def points(window: Window) -> list[object] | str:
+        bad = window.series.row_id == 2 or (window.series.row_id == 1 and window.series.record_type is RecordType.ERRORS)
+        return "status 500" if bad else three_points(window)
+
+    report = World(behind(3), points, record_types=types).run()
+    assert report.failing == ((resource(2), 3), (resource(1), 1))
+
+
+def test_hand_made_row_at_the_edge_of_time_does_not_end_the_cycle() -> None:
+    world = World([Row(1, resource(1), 10**12), Row(2, resource(2), LAST_MS)], max_window_ms=NOW_MS)
+    assert world.run().outcome is CycleOutcome.COMPLETE
+    assert world.source.asked[0].begin_ms == 10**12
