@@ -85,8 +85,8 @@ def test_beside_a_collector_at_work_it_reads_and_does_not_disturb(either: Rig) -
     assert found["interfaces"]["active"] == INTERFACES
     assert {kind: lag["series"] for kind, lag in found["lag"].items()} == dict.fromkeys(CHECKPOINTS, INTERFACES)
     collector.wait_for_cycles(1)
-    assert {cycle["outcome"] for cycle in collector.cycles()} == {"complete"}
     assert collector.terminate() == 0
+    assert {cycle["outcome"] for cycle in collector.cycles()} <= {"complete", "cut"}
 
 
 def test_max_lag_fails_for_the_median_and_for_a_late_series(either: Rig) -> None:
