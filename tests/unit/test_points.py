@@ -99,9 +99,9 @@ times = st.one_of(st.integers(BEGIN - 2, END + 2), st.sampled_from([BEGIN, END, 
 jsons = st.recursive(
     st.one_of(numbers, times, st.text(max_size=5)),
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=2), inner, max_size=2)),
-    max_leaves=6,
+    max_leaves=4,
 )
-hostile = st.lists(st.one_of(jsons, st.tuples(times, numbers, numbers).map(list)), max_size=12)
+hostile = st.lists(st.one_of(jsons, st.tuples(times, numbers, numbers).map(list)), max_size=8)
 
 
 @given(raw=hostile)
