@@ -1,0 +1,209 @@
+"""Capacity on paper: what ESnet today, ten times ESnet and a hundred times would ask of collector, broker and database.
+
+    python tests/capacity.py [--benchmark result.json] [--interfaces 10679] [--resolution 30] [--latency 0.05] …
+
+Arithmetic only, from what `tests/benchmark.py` measured (its JSON), or from the defaults below, which it measured on two
+cores that collector, broker, database and the simulated Netbeam shared. Times are in seconds; every rate can be overridden.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+TIMES = (1, 10, 100)
+MIB_AT_REST = 40.0
+"""A collector without a table, about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What is collected, and how Netbeam answers."""
+
+    interfaces: int = 10_679
+    record_types: int = 3
+    resolution: float = 30.0
+    """Seconds between two points of a series."""
+    interval: float = 900.0
+    latency: float = 0.05
+    """Seconds that Netbeam takes for one answer."""
+    concurrency: int = 32
+    talking: float = 1.0
+    """The share of the series that have points; of ESnet's it is 0.56."""
+
+    @property
+    def requests(self) -> float:
+        """A cycle."""
+        return self.interfaces * self.record_types
+
+    @property
+    def messages(self) -> float:
+        """Points a cycle; interface messages are sent once a day."""
+        return self.requests * self.talking * self.interval / self.resolution
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What the benchmark measured."""
+
+    request_cpu: float = 0.00035
+    """The collector's CPU seconds for a window, its messages left out."""
+    message_cpu: float = 0.000012
+    """The collector's CPU seconds for a message."""
+    broker_rate: float = 20_000.0
+    """Messages a second that one broker confirms, with one queue and one publisher."""
+    listing: float = 0.00006
+    """Seconds for an interface of the listing: transfer, parsing, reading the table, reconciling."""
+    database: float = 0.0001
+    """Seconds in the database for a row and cycle."""
+    row_mib: float = 0.0035
+    """The collector's memory for an interface, in MiB."""
+
+    @classmethod
+    def from_benchmark(cls, figures: Mapping[str, float], interfaces: int) -> "Rates":
+        """From the figures of the benchmark's JSON; what a section that was left out would have given keeps its default.
+
+        The collector's CPU is split between windows and messages as the floor's is between GETs and publishes.
+        """
+        rates = cls()
+        if "cycle_cpu_s" in figures:
+            gets, publishes = figures["floor_get_cpu_s"], figures["floor_publish_cpu_s"]
+            cpu, points = figures["cycle_cpu_s"], figures["cycle_messages"]
+            rates = replace(
+                rates,
+                request_cpu=cpu * gets / (gets + publishes) / figures["cycle_requests"],
+                message_cpu=cpu * publishes / (gets + publishes) / points,
+                database=figures["cycle_database_s"] / interfaces,
+                row_mib=max(0.0, figures["cycle_peak_mib"] - MIB_AT_REST) / interfaces,
+            )
+        if "publisher_per_s" in figures:
+            rates = replace(rates, broker_rate=figures["publisher_per_s"])
+        if "list_s" in figures:
+            rates = replace(rates, listing=(figures["list_s"] + figures["read_s"] + figures["reconcile_s"]) / interfaces)
+        return rates
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A cycle's time by part, in seconds, and what it comes to."""
+
+    network: Network
+    requests_s: float
+    """Waiting for Netbeam, with so many requests at once."""
+    collector_s: float
+    """CPU of the one Python interpreter."""
+    broker_s: float
+    listing_s: float
+    database_s: float
+    memory_mib: float
+
+    @property
+    def cycle_s(self) -> float:
+        """Requests, messages and their CPU overlap, so the slowest counts; the listing and the table come on top."""
+        return self.listing_s + self.database_s + max(self.requests_s, self.collector_s, self.broker_s)
+
+    @property
+    def uses(self) -> dict[str, float]:
+        """How much of the interval each part takes: beyond 1 it cannot keep up."""
+        interval = self.network.interval
+        return {
+            "Netbeam's latency": self.requests_s / interval,
+            "the collector's CPU": (self.collector_s + self.listing_s) / interval,
+            "the broker": self.broker_s / interval,
+            "the database": self.database_s / interval,
+        }
+
+    @property
+    def fits(self) -> bool:
+        """Whether a cycle ends before the next one is due."""
+        return self.cycle_s <= self.network.interval
+
+    @property
+    def limits(self) -> list[str]:
+        """The parts that cannot keep up by themselves, worst first."""
+        return [name for name, use in sorted(self.uses.items(), key=lambda item: -item[1]) if use > 1]
+
+
+ANSWERS = {
+    "Netbeam's latency": "more requests at once: {needed:,} of NETBEAM_CONCURRENCY's 256 at the most, if Netbeam agrees",
+    "the collector's CPU": "more than one collector, each with a share of the interfaces and a table of its own: {collectors}",
+    "the broker": "a clustered RabbitMQ with several queues, on {brokers} cores or nodes of the measured speed",
+    "the database": "a database and a table for each collector",
+}
+"""What then."""
+
+
+def estimate(network: Network, rates: Rates) -> Estimate:
+    """One cycle of one collector, with one broker and one database."""
+    return Estimate(
+        network,
+        requests_s=network.requests * network.latency / network.concurrency,
+        collector_s=network.requests * rates.request_cpu + network.messages * rates.message_cpu,
+        broker_s=network.messages / rates.broker_rate,
+        listing_s=network.interfaces * rates.listing,
+        database_s=network.interfaces * rates.database,
+        memory_mib=MIB_AT_REST + network.interfaces * rates.row_mib,
+    )
+
+
+def answer(limit: str, made: Estimate) -> str:
+    """What helps when that part gives out."""
+    network = made.network
+    return ANSWERS[limit].format(
+        needed=-int(-network.requests * network.latency // network.interval),
+        collectors=-int(-made.uses["the collector's CPU"] // 1),
+        brokers=-int(-made.uses["the broker"] // 1),
+    )
+
+
+def first_to_give_out(network: Network, rates: Rates) -> tuple[str, float]:
+    """The part that reaches its limit first as the network grows, and at how many times its size."""
+    uses = estimate(network, rates).uses
+    name = max(uses, key=lambda each: uses[each])
+    return name, 1 / uses[name]
+
+
+def report(network: Network, rates: Rates) -> str:
+    """The table and the sentences."""
+    lines = ["| | " + " | ".join(f"{times} x" for times in TIMES) + " |", "| --- |" + " --- |" * len(TIMES)]
+    made = [estimate(replace(network, interfaces=network.interfaces * times), rates) for times in TIMES]
+    rows = {
+        "interfaces": [f"{each.network.interfaces:,}" for each in made],
+        "requests a cycle": [f"{each.network.requests:,.0f}" for each in made],
+        "messages a cycle": [f"{each.network.messages:,.0f}" for each in made],
+        "messages a second, averaged": [f"{each.network.messages / network.interval:,.0f}" for each in made],
+        "cycle time": [f"{each.cycle_s:,.0f} s{'' if each.fits else ' (too long)'}" for each in made],
+        **{f"{name}, of the interval": [f"{each.uses[name]:.1%}" for each in made] for name in made[0].uses},
+        "the collector's memory": [f"{each.memory_mib:,.0f} MiB" for each in made],
+    }
+    lines += [f"| {name} | " + " | ".join(cells) + " |" for name, cells in rows.items()]
+    name, times = first_to_give_out(network, rates)
+    twice = estimate(replace(network, interfaces=int(network.interfaces * times * 2)), rates)
+    lines += ["", f"First to give out: {name}, at {times:.1f} times this size. At twice that: {answer(name, twice)}."]
+    for times_, each in zip(TIMES, made, strict=True):
+        lines += [f"At {times_} x, beyond its limit: {limit}. Then: {answer(limit, each)}." for limit in each.limits]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Compute and print; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--benchmark", type=Path, metavar="FILE", help="the benchmark's JSON; without it, stated defaults")
+    for each in (*fields(Network), *fields(Rates)):
+        kind = int if each.name in ("interfaces", "record_types", "concurrency") else float
+        parser.add_argument(f"--{each.name.replace('_', '-')}", type=kind, help=f"instead of {each.default}")
+    wanted = vars(parser.parse_args())
+    rates = Rates()
+    if wanted["benchmark"]:
+        result = json.loads(wanted["benchmark"].read_text())
+        rates = Rates.from_benchmark(result["figures"], result["interfaces"])
+    given = {name: value for name, value in wanted.items() if value is not None and name != "benchmark"}
+    network = Network(**{each.name: given[each.name] for each in fields(Network) if each.name in given})
+    rates = replace(rates, **{each.name: given[each.name] for each in fields(Rates) if each.name in given})
+    print(report(network, rates))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
