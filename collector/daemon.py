@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 
-from collector import parts, signals
+from collector import __version__, parts, signals
 from collector.backoff import growing
 from collector.board import Board, Role
 from collector.config import Config
@@ -33,6 +33,7 @@ CLOSE_S = 1.0
 
 def run(config: Config, *, once: bool = False, sqlite: str | None = None, to_stdout: bool = False) -> int:
     """Collect, for ever or one cycle; the exit code. Raises ConfigurationError before the first cycle only."""
+    log.info("collector started version=%s netbeam=%s", __version__, config.netbeam_url_shown)
     stop, tally = Stop(), Tally()
     signals.install(stop)
     source = parts.source(config, stop, tally, once=once)
@@ -117,6 +118,8 @@ class Daemon:
             try:
                 self._store.open()
                 if self._store.take_lock(LOCK_WAIT_S):
+                    if self._board.role is Role.STANDBY:
+                        log.info("took over, the other collector has ended or lost the lock")
                     self._board.enter(Role.WORKING)
                     return True
                 if self._board.role is not Role.STANDBY:

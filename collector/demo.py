@@ -2,6 +2,7 @@
 messages on the screen; no server, no environment, no `.env`."""
 
 import logging
+import os
 import tempfile
 from pathlib import Path
 
@@ -15,18 +16,18 @@ from collector.tally import Tally
 
 log = logging.getLogger(__name__)
 
-INTERFACES = 12
 POLL_S = 5
 """Short, so that there is something to see; points come as the minutes pass."""
 LOOKBACK_S = 300
 """What a new interface starts with: some 10 points of each record type."""
 
 
-def demo(*, interfaces: int | None = None, cycles: int | None = None) -> int:
+def demo(*, interfaces: int, cycles: int | None = None) -> int:
     """Collect from a simulated network of so many interfaces, for so many cycles or until a signal; the exit code."""
+    os.environ["NO_PROXY"] = "*"  # what is asked is on this machine
     stop, tally = Stop(), Tally()
     signals.install(stop)
-    network = SimulatedNetwork.synthetic(INTERFACES if interfaces is None else interfaces)
+    network = SimulatedNetwork.synthetic(interfaces)
     with Simulation(network) as simulation, tempfile.TemporaryDirectory(prefix="esnet-collector-") as folder:
         config = Config.from_mapping(
             {
