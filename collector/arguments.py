@@ -12,6 +12,9 @@ LARGEST_COUNT = 100_000
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
+DEMO_INTERFACES = 12
+"""As many as make a screenful."""
+
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The arguments, among them the `command`; "run" when none was named. Raises SystemExit."""
@@ -73,7 +76,7 @@ def _add_backfill(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--interfaces", metavar="N", type=_count, help="how many (default: a screenful)")
+    parser.add_argument("--interfaces", metavar="N", type=_count, default=DEMO_INTERFACES, help="how many (default: %(default)s)")
     parser.add_argument("--cycles", metavar="N", type=_count, help="end after so many cycles (default: at Ctrl-C)")
 
 
