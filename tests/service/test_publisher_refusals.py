@@ -1,0 +1,168 @@
+"""What keeps the publisher from RabbitMQ: named by its variable where an operator can mend it, and mended without a restart."""
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from collector.amqp import AmqpPublisher
+from collector.config import Secret
+from collector.contracts import Outcome, Publisher
+from collector.errors import ConfigurationError, NoExchangeError
+from collector.stop import Stop
+from collector.tally import Tally
+from tests.servers.certificates import Certificates
+from tests.servers.rabbit_node import free_ports
+from tests.servers.rabbitmq import EXCHANGE, RabbitServer, Vhost
+from tests.service.sending import Sender, publisher_on, settings_of, wait_for
+
+
+@pytest.fixture
+def vhost(rabbit: RabbitServer) -> Iterator[Vhost]:
+    """A vhost with a queue for everything."""
+    vhost = rabbit.fresh_vhost(["all"])
+    yield vhost
+    rabbit.remove_vhost(vhost)
+
+
+def refusal_of(publisher: Publisher) -> ConfigurationError:
+    wait_for(lambda: publisher.refusal, what="refusal")
+    assert publisher.refusal is not None
+    assert not publisher.ready
+    assert publisher.outage.last_error == str(publisher.refusal)
+    return publisher.refusal
+
+
+def test_a_refused_login_names_its_variables_and_heals(
+    rabbit: RabbitServer, vhost: Vhost, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "password"
+    file.write_text("not-the-secret\n")
+    password = Secret(file=str(file), variable="RMQ_PASS_FILE")
+    with caplog.at_level(logging.DEBUG), publisher_on(vhost, ready=False, password=password) as publisher:
+        assert "RMQ_USER and RMQ_PASS" in str(refusal_of(publisher))
+        file.write_text(vhost.password + "\n")
+        wait_for(lambda: publisher.ready)
+        assert publisher.refusal is None
+        assert not publisher.outage.down
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 2
+    assert not any(secret in line for line in lines for secret in ("not-the-secret", vhost.password))
+
+
+def test_a_password_file_that_is_gone_is_a_refusal(vhost: Vhost, tmp_path: Path) -> None:
+    password = Secret(file=str(tmp_path / "none"), variable="RMQ_PASS_FILE")
+    with publisher_on(vhost, ready=False, password=password) as publisher:
+        assert "RMQ_PASS_FILE" in str(refusal_of(publisher))
+
+
+def test_a_vhost_that_is_not_there_or_not_allowed_names_its_variable(rabbit: RabbitServer, vhost: Vhost) -> None:
+    with publisher_on(vhost, ready=False, vhost="nowhere") as publisher:
+        assert str(refusal_of(publisher)) == "vhost 'nowhere' refused, there is no such vhost: see RMQ_VHOST"
+    other = rabbit.fresh_vhost()
+    with publisher_on(vhost, ready=False, vhost=other.name) as publisher:
+        assert "has no access to it: see RMQ_VHOST" in str(refusal_of(publisher))
+    rabbit.remove_vhost(other)
+
+
+def test_a_missing_exchange_names_its_variable_and_heals(rabbit: RabbitServer) -> None:
+    vhost = rabbit.fresh_vhost(exchange=None)
+    with publisher_on(vhost, ready=False) as publisher:
+        refusal = refusal_of(publisher)
+        assert isinstance(refusal, NoExchangeError)
+        assert "RMQ_EXCHANGE" in str(refusal)
+        rabbit.declare_exchange(vhost)
+        wait_for(lambda: publisher.ready)
+        assert publisher.refusal is None
+    rabbit.remove_vhost(vhost)
+
+
+def test_a_missing_exchange_is_declared_when_that_is_wanted(rabbit: RabbitServer) -> None:
+    vhost = rabbit.fresh_vhost(exchange=None)
+    with publisher_on(vhost, exchange="mine", declare=True) as publisher:
+        assert publisher.refusal is None
+    with rabbit.channel(vhost) as channel:
+        channel.exchange_declare("mine", "topic", durable=True)  # raises when it were of another kind
+    rabbit.remove_vhost(vhost)
+
+
+def test_a_declaration_that_is_not_allowed_says_so(rabbit: RabbitServer) -> None:
+    vhost = rabbit.fresh_vhost(exchange=None)
+    rabbit.set_permissions(vhost, configure="")
+    with publisher_on(vhost, ready=False, declare=True) as publisher:
+        assert "RMQ_DECLARE" in str(refusal_of(publisher))
+    rabbit.remove_vhost(vhost)
+
+
+def test_hosts_are_tried_in_turn_before_any_delay(vhost: Vhost) -> None:
+    for _ in range(4):  # the order is random
+        began = time.monotonic()
+        with publisher_on(vhost, hosts=("127.0.0.1", "127.0.0.77", "no-such-host.invalid")) as publisher:
+            assert time.monotonic() - began < 5
+            assert not publisher.outage.down
+            assert publisher.outage.last_error == ""
+
+
+def test_a_broker_that_is_not_there_is_an_outage_with_the_reason(vhost: Vhost) -> None:
+    (port,) = free_ports(1)
+    with publisher_on(vhost, ready=False, port=port) as publisher:
+        wait_for(lambda: publisher.outage.down)
+        assert publisher.outage.last_error == f"127.0.0.1:{port}: Connection refused"
+        assert publisher.refusal is None
+        sender = Sender(publisher)
+        sender.send()
+        publisher.withdraw()
+        assert sender.outcomes() == {Outcome.LOST: 1}
+        sender.send()
+    assert sender.outcomes() == {Outcome.LOST: 2}
+
+
+def test_a_publisher_that_was_never_started_loses_its_batches_when_closed(vhost: Vhost) -> None:
+    publisher = AmqpPublisher(settings_of(vhost), EXCHANGE, Stop(), Tally())
+    sender = Sender(publisher)
+    sender.send()
+    publisher.close(1.0)
+    sender.send()
+    assert sender.outcomes() == {Outcome.LOST: 2}
+
+
+# TLS
+
+
+def test_tls_with_a_verified_peer_and_a_client_certificate(
+    rabbit: RabbitServer, vhost: Vhost, certificates: Certificates
+) -> None:
+    files: dict[str, Any] = {"cert_file": certificates.client, "key_file": certificates.client_key}
+    with publisher_on(vhost, tls=True, port=rabbit.tls_port, ca_file=certificates.authority, **files) as publisher:
+        sender = Sender(publisher)
+        sender.send_many(300)
+        assert sender.outcomes() == {Outcome.CONFIRMED: 300}
+        subject = "[rabbit_networking:connection_info(P, [peer_cert_subject]) || P <- rabbit_networking:connections()]"
+        assert "CN=client" in rabbit.eval(f'lists:flatten(io_lib:format("~p", [{subject}]))')
+
+
+def test_tls_refuses_a_peer_that_is_not_verified(rabbit: RabbitServer, vhost: Vhost, certificates: Certificates) -> None:
+    for changes in ({"ca_file": certificates.stranger}, {"ca_file": certificates.authority, "hosts": ("localhost",)}):
+        with publisher_on(vhost, ready=False, tls=True, port=rabbit.tls_port, **changes) as publisher:
+            wait_for(lambda: publisher.outage.down)
+            assert "certificate not accepted" in publisher.outage.last_error
+            assert "RMQ_CA_FILE" in publisher.outage.last_error
+
+
+def test_plain_and_tls_ports_that_are_mixed_up_are_named(rabbit: RabbitServer, vhost: Vhost, certificates: Certificates) -> None:
+    for changes in ({"port": rabbit.tls_port}, {"tls": True, "ca_file": certificates.authority}):
+        with publisher_on(vhost, ready=False, **changes) as publisher:
+            wait_for(lambda: publisher.outage.down)
+            assert "RMQ_PORT, RMQ_TLS" in publisher.outage.last_error
+
+
+def test_a_certificate_that_cannot_be_read_is_a_refusal(vhost: Vhost, tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_text("nothing")
+    with publisher_on(vhost, ready=False, tls=True, ca_file=str(file)) as publisher:
+        assert "RMQ_CA_FILE" in str(refusal_of(publisher))
+    with publisher_on(vhost, ready=False, tls=True, cert_file=str(file), key_file=str(file)) as publisher:
+        assert "RMQ_CERT_FILE" in str(refusal_of(publisher))
