@@ -46,6 +46,24 @@ def huge_numbers(points: list[Point], begin_ms: int, end_ms: int) -> bytes:
     return bad_values(points, begin_ms, end_ms, HUGE_VALUES)
 
 
+def long_numbers(points: list[Point], begin_ms: int, end_ms: int) -> bytes:
+    """The good points among some with integers of 5,000 digits, as time and as value."""
+    return _filled(points, begin_ms, b"9" * 5000)
+
+
+def deep_points(points: list[Point], begin_ms: int, end_ms: int) -> bytes:
+    """The good points among some that are nested deeper than a parser goes."""
+    return _filled(points, begin_ms, b"[" * 5000 + b"]" * 5000)
+
+
+def _filled(points: list[Point], begin_ms: int, value: bytes) -> bytes:
+    """With this text, which no encoder makes, for a time, an in and an out."""
+    mark = "text in its place"
+    times = [point[0] for point in points] or [begin_ms]
+    wrong = [[mark, 1, 1], [times[0], mark, 1], [times[-1], 1, mark]]
+    return _mixed(points, wrong).replace(encode(mark).encode(), value)
+
+
 def bad_times(points: list[Point], begin_ms: int, end_ms: int) -> bytes:
     """Points whose time is no integer of 13 digits."""
     near = begin_ms + 1000

@@ -42,7 +42,6 @@ class Kind(StrEnum):
     INVALID_JSON = "invalid-json"
     CUT_JSON = "cut-json"
     DEEP_JSON = "deep-json"
-    LONG_NUMBER = "long-number"
     NOT_UTF8 = "not-utf8"
     GZIP = "gzip"
     GZIP_BOMB = "gzip-bomb"
@@ -59,6 +58,9 @@ class Kind(StrEnum):
     BAD_VALUES = "bad-values"
     BAD_TIMES = "bad-times"
     HUGE_NUMBERS = "huge-numbers"
+    LONG_NUMBERS = "long-numbers"
+    """Integers of more digits than Python converts (4,300)."""
+    DEEP_POINTS = "deep-points"
     OUTSIDE = "outside"
     DOUBLED = "doubled"
     SHUFFLED = "shuffled"
@@ -181,7 +183,6 @@ _WHOLE: dict[Kind, Callable[[Answer], Answer]] = {
     Kind.INVALID_JSON: lambda good: Answer(body=b'{"points":[[,]]}'),
     Kind.CUT_JSON: _half,
     Kind.DEEP_JSON: lambda good: Answer(body=b"[" * 200_000),
-    Kind.LONG_NUMBER: lambda good: Answer(body=b'{"points":[[' + b"9" * 10_000 + b",1,1]]}"),
     Kind.NOT_UTF8: lambda good: Answer(body=b'{"points":[],"site":"Z\xfcrich"}'),
     Kind.GZIP: lambda good: _packed(good.body),
     Kind.GZIP_BOMB: lambda good: _bomb(),
@@ -209,6 +210,8 @@ _POINTS: dict[Kind, Callable[[list[Point], int, int], bytes]] = {
     Kind.BAD_VALUES: content.bad_values,
     Kind.BAD_TIMES: content.bad_times,
     Kind.HUGE_NUMBERS: content.huge_numbers,
+    Kind.LONG_NUMBERS: content.long_numbers,
+    Kind.DEEP_POINTS: content.deep_points,
     Kind.OUTSIDE: content.outside,
     Kind.DOUBLED: content.doubled_points,
     Kind.SHUFFLED: content.shuffled,

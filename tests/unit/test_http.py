@@ -1,6 +1,8 @@
 """What can be said of requests without a server."""
 
 import gzip
+import json
+import math
 import zlib
 from datetime import UTC, datetime
 
@@ -63,16 +65,30 @@ def test_body_that_is_empty_or_null_has_no_value(body: bytes) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"<html></html>", b'{"points": [', b"\xff\xfe\xfa", b"[" + b"9" * 5000 + b"]", b"{} {}"],
+    [b"<html></html>", b'{"points": [', b"\xff\xfe\xfa", b"{} {}", b"[" * 9000, b"[" * 9000 + b"}" * 9000 + b"x"],
 )
 def test_body_that_is_no_json_is_a_value_error(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         json_value(body, {}, 10_000)
 
 
-def test_body_of_deep_nesting_is_a_recursion_error() -> None:
-    with pytest.raises(RecursionError):
-        json_value(b"[" * 100_000, {}, 100_000)
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [(b"9" * 5000, math.inf), (b"-" + b"9" * 5000, math.inf), (b"7" * 99, int("7" * 99)), (b'"' + b"9" * 5000 + b'"', "9" * 5000)],
+)
+def test_an_integer_that_python_does_not_read_spoils_nothing_else(value: bytes, read: object) -> None:
+    body = b'{"points": [[1, %b, %b], [2, 3, 4]]}' % (b"9" * 5000, value)
+    assert json_value(body, {}, 20_000) == {"points": [[1, math.inf, read], [2, 3, 4]]}
+
+
+@pytest.mark.parametrize("open_close", [(b"[", b"]"), (b'{"a":', b"}"), (b' [ 1, "]", {"\\"[": ', b"} ] ")])
+def test_what_is_nested_too_deep_for_python_spoils_nothing_else(open_close: tuple[bytes, bytes]) -> None:
+    opened, closed = (each * 5000 for each in open_close)
+    value = json_value(b'[["]", %b1%b, {"[": "}"}, 9], [2]]' % (opened, closed), {}, 200_000)
+    assert value[0][0] == "]"
+    assert value[0][2:] == [{"[": "}"}, 9]
+    assert value[1:] == [[2]]
+    json.dumps(value)
 
 
 def test_compressed_body_is_read() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from collector import simulated_content as content
+from collector.answer import json_value
 from collector.model import RecordType, resource_fault
 from collector.simulated_answer import Answer, Delivery
 from collector.simulated_faults import Fault, Kind
@@ -43,6 +44,14 @@ def test_wrong_points_come_with_all_the_good_ones(kind: Kind, count: int) -> Non
     assert count == 1 or received != json.loads(GOOD.body)["points"]
 
 
+@pytest.mark.parametrize("kind", [Kind.LONG_NUMBERS, Kind.DEEP_POINTS])
+def test_points_that_no_parser_takes_come_with_all_the_good_ones(kind: Kind) -> None:
+    body = Fault(kind=kind).apply(GOOD, POINTS, BEGIN_MS, END_MS).body
+    with pytest.raises((ValueError, RecursionError)):
+        json.loads(body)
+    assert publishable(json_value(body, {}, len(body))["points"]) == POINTS
+
+
 @pytest.mark.parametrize("kind", Kind)
 def test_every_fault_changes_the_answer(kind: Kind) -> None:
     if kind not in (Kind.OVERSIZE, Kind.GZIP_BOMB):
@@ -50,7 +59,7 @@ def test_every_fault_changes_the_answer(kind: Kind) -> None:
         assert answer != GOOD
 
 
-@pytest.mark.parametrize("kind", [Kind.INVALID_JSON, Kind.CUT_JSON, Kind.DEEP_JSON, Kind.LONG_NUMBER, Kind.NOT_UTF8, Kind.HTML])
+@pytest.mark.parametrize("kind", [Kind.INVALID_JSON, Kind.CUT_JSON, Kind.DEEP_JSON, Kind.NOT_UTF8, Kind.HTML])
 def test_an_unreadable_body_cannot_be_read(kind: Kind) -> None:
     answer = Fault(kind=kind).apply(GOOD, POINTS, BEGIN_MS, END_MS)
     with pytest.raises((ValueError, RecursionError)):
