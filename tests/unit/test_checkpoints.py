@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from collector.contracts import Batch, Outcome
+from collector.cycle import ADVANCE_S
 from collector.errors import ConfigurationError, LockLostError, UnavailableError
 from collector.model import RecordType, Window
 from collector.report import CycleOutcome, CycleReport
@@ -119,7 +120,7 @@ def test_record_types_have_their_own_checkpoints() -> None:
 
 
 def run_with_outage_in_mid_round(world: World, error: Exception) -> None:
-    """The store fails while the third of five windows is being answered, 10 s after the last write."""
+    """The store fails while the third of five windows is being answered, when it is time to write."""
     failed = threading.Event()
     advance = world.store.advance
 
@@ -131,7 +132,7 @@ def run_with_outage_in_mid_round(world: World, error: Exception) -> None:
 
     def meanwhile() -> None:
         world.store.errors["advance"] = error  # type: ignore[assignment]
-        world.clock.advance(10)
+        world.clock.advance(ADVANCE_S)
         assert failed.wait(5)
 
     world.store.advance = advance_and_tell  # type: ignore[method-assign]
@@ -229,7 +230,7 @@ def test_confirmed_windows_are_written_while_the_round_goes_on() -> None:
         return missed
 
     def meanwhile() -> None:
-        world.clock.advance(5)
+        world.clock.advance(ADVANCE_S)
         assert written.wait(5)
         assert 0 in world.checkpoints()
 

@@ -11,7 +11,7 @@ from collector.errors import AnswerError, CollectorError, UnavailableError
 from collector.model import LAST_MS, RecordType, Row, UntrustedRow, Window
 from collector.report import CycleOutcome
 from collector.tally import Count
-from tests.fakes import HOUR_MS, MINUTE_MS, NOW_MS, interface, no_points, resource, three_points
+from tests.fakes import HOUR_MS, MINUTE_MS, NOW_MS, interface, no_points, resource, series, three_points
 from tests.world import INTERFACES, SETTLED_MS, TRAFFIC, World, behind, hurry
 
 DAY_MS = 24 * HOUR_MS
@@ -94,6 +94,7 @@ def test_row_that_is_no_longer_listed_is_collected_up_to_its_end_and_then_left_a
     report = world.next()
     assert world.asked[asked:] == [1]
     assert report.draining == 0
+    assert world.memory.talks(series(world.store.rows[2])) is None  # forgotten
 
 
 def test_name_that_comes_back_is_a_new_row_that_starts_where_the_old_one_ends() -> None:
