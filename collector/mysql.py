@@ -68,6 +68,8 @@ class MysqlStore:
         self._mutex = threading.RLock()  # whoever uses the session; held for a statement or a transaction
         self._session: Session | None = None
         self._locked = False
+        self._unwritable = False
+        """The last write failed in this session. That it answers says nothing then: only a write that works ends the outage."""
         self._proven_at = -math.inf
         self._closed = threading.Event()
         self._keeper: threading.Thread | None = None
@@ -109,7 +111,8 @@ class MysqlStore:
     def read(self, now_ms: int) -> Table:
         """The whole table as it is now: in autocommit the statement is a transaction, which ends with it."""
         with self._using():
-            return table.parse(self._execute(table.select_all()).rows, now_ms)
+            raw = self._execute(table.select_all()).rows
+        return table.parse(raw, now_ms)  # half of the time that reading takes, and none of it in the database
 
     def apply(self, changes: Changes) -> None:
         """Insert and retire rows, all or nothing."""
@@ -145,7 +148,8 @@ class MysqlStore:
                 if self._session is not None:
                     self._session.limit(self._timeout_s())
                 yield
-                self.outage.ended()
+                if not self._unwritable:
+                    self.outage.ended()
             except SessionLostError as error:
                 held = self._locked
                 self._drop()
@@ -178,6 +182,7 @@ class MysqlStore:
 
     def _drop(self) -> None:
         session, self._session, self._locked = self._session, None, False
+        self._unwritable = False
         if session is not None:
             session.drop()
 
@@ -245,16 +250,25 @@ class MysqlStore:
             if not self._locked:
                 raise LockLostError("the lock is not held")
             with self._using():
-                tries = ATTEMPTS
-                while True:
-                    tries -= 1
-                    try:
-                        return self._transaction(work)
-                    except AgainError:
-                        give_up_at = self._stop.give_up_at
-                        if not tries or (give_up_at is not None and time.monotonic() >= give_up_at):
-                            raise
-                    self._stop.wait(jittered(RETRY_S))
+                try:
+                    outcome = self._tried(work)
+                except CollectorError:
+                    self._unwritable = True
+                    raise
+                self._unwritable = False
+                return outcome
+
+    def _tried(self, work: Callable[[Execute], _T]) -> _T:
+        tries = ATTEMPTS
+        while True:
+            tries -= 1
+            try:
+                return self._transaction(work)
+            except AgainError:
+                give_up_at = self._stop.give_up_at
+                if not tries or (give_up_at is not None and time.monotonic() >= give_up_at):
+                    raise
+            self._stop.wait(jittered(RETRY_S))
 
     def _transaction(self, work: Callable[[Execute], _T]) -> _T:
         self._execute("START TRANSACTION")
