@@ -8,7 +8,7 @@ import pytest
 
 from tests.container.engine import DATABASE, NETWORK, Project, Yard, clear_leftovers, docker, health, names, wait_for
 from tests.container.project import copy_project, lines, strew_secrets
-from tests.container.systems import INTERFACES, ODD_PASSWORD, Bus, Netbeam, OddPasswords, Stack, broker_answers
+from tests.container.systems import INTERFACES, ODD_PASSWORD, Bus, Netbeam, OddPasswords, Stack, add_broker_user, broker_answers
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +41,8 @@ def image(yard: Yard, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
 @pytest.fixture(scope="session")
 def broker(yard: Yard) -> str:
     """A RabbitMQ that lets guest in; the container's name is its host name."""
-    container = yard.start("--network", NETWORK, "--publish", "127.0.0.1::5672", "rabbitmq:3-management", name="broker")
+    ports = ("--publish", "127.0.0.1::5672", "--publish", "127.0.0.1::15672")
+    container = yard.start("--network", NETWORK, *ports, "rabbitmq:3-management", name="broker")
     wait_for("a broker that answers", lambda: broker_answers(container), about=container)
     return container
 
@@ -112,9 +113,8 @@ def settings(stack: Stack, bus: Bus) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def odd_user(broker: str) -> str:
-    """A user of the broker with an odd password; given as input, because Debian's rabbitmqctl spoils it as an argument."""
-    docker("exec", "--interactive", broker, "rabbitmqctl", "add_user", "odd", text=ODD_PASSWORD)
-    docker("exec", broker, "rabbitmqctl", "set_permissions", "odd", ".*", ".*", ".*")
+    """A user of the broker with an odd password."""
+    wait_for("the broker's API", lambda: add_broker_user(broker, "odd", ODD_PASSWORD), about=broker)
     return "odd"
 
 

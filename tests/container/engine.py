@@ -155,11 +155,17 @@ class Project:
 
 
 def clear_leftovers() -> None:
-    """Remove what a run that was killed has left of the names that there is only one of; what is not ours stays."""
-    if DATABASE not in names("ps", "--all", "--format", "{{.Names}}"):
-        return
-    labels = inspect(DATABASE)["Config"]["Labels"] or {}
-    owner = labels.get("com.docker.compose.project", "")
-    assert owner.startswith(PREFIX), f"there is a container {DATABASE} already, and it is not of these tests"
-    for each in names("ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={owner}"):
-        docker("rm", "--force", "--volumes", each)
+    """Remove what a run that was killed has left, and nothing that is not of these tests; one run at a time on an engine."""
+    if DATABASE in names("ps", "--all", "--format", "{{.Names}}"):
+        labels = inspect(DATABASE)["Config"]["Labels"] or {}
+        owner = labels.get("com.docker.compose.project", "")
+        assert owner.startswith(PREFIX), f"there is a container {DATABASE} already, and it is not of these tests"
+        docker("rm", "--force", "--volumes", DATABASE)
+    for what, remove in (
+        (("ps", "--all", "--format", "{{.Names}}"), ("rm", "--force", "--volumes")),
+        (("volume", "ls", "--format", "{{.Name}}"), ("volume", "rm")),
+        (("images", "--format", "{{.Repository}}"), ("rmi", "--force")),
+    ):
+        for each in names(*what):
+            if each.startswith(PREFIX):
+                docker(*remove, each)

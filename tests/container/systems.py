@@ -1,5 +1,6 @@
 """The three systems around the collector, as containers or inside them: simulated Netbeam, RabbitMQ and the database."""
 
+import base64
 import json
 import secrets
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import ProxyHandler, Request, build_opener
 
 import pika
 import pika.exceptions
@@ -22,6 +23,8 @@ ODD_PASSWORD = """a'b "c" $d ${e} #f"""
 """What neither `docker run --env-file` nor the `.env` of docker-compose hands on unchanged."""
 RECORD_TYPES = ("traffic", "errors", "discards")
 INTERFACES = 60
+DIRECT = build_opener(ProxyHandler({}))
+"""Whatever proxy this machine uses."""
 
 Point = tuple[str, str, int]
 """Resource, record type, timestamp in ms."""
@@ -34,7 +37,6 @@ class Netbeam:
         self.url = f"http://{container}:8080{BASE_PATH}"
         host, port = published(container, 8080)
         self._base = f"http://{host}:{port}{BASE_PATH}"
-        self._open = build_opener(ProxyHandler({})).open
         wait_for("a simulated Netbeam that answers", self._answers, about=container)
 
     def _answers(self) -> bool:
@@ -44,7 +46,7 @@ class Netbeam:
             return False
 
     def _get(self, path: str) -> Any:
-        with self._open(f"{self._base}/{path}", timeout=30) as answer:
+        with DIRECT.open(f"{self._base}/{path}", timeout=30) as answer:
             return json.loads(answer.read() or b"null")
 
     def listing(self) -> list[dict[str, Any]]:
@@ -111,6 +113,21 @@ def broker_answers(container: str) -> bool:
         pika.BlockingConnection(pika.ConnectionParameters(*published(container, 5672))).close()
     except pika.exceptions.AMQPError:
         return False
+    return True
+
+
+def add_broker_user(container: str, user: str, password: str) -> bool:
+    """Create a user who may do all; whether the management API took it (Debian's rabbitmqctl spoils odd arguments)."""
+    host, port = published(container, 15672)
+    permissions = {"configure": ".*", "write": ".*", "read": ".*"}
+    guest = base64.b64encode(b"guest:guest").decode()
+    for path, body in ((f"users/{user}", {"password": password, "tags": ""}), (f"permissions/%2F/{user}", permissions)):
+        headers = {"Authorization": f"Basic {guest}", "Content-Type": "application/json"}
+        request = Request(f"http://{host}:{port}/api/{path}", json.dumps(body).encode(), headers, method="PUT")
+        try:
+            DIRECT.open(request, timeout=30).close()
+        except OSError:
+            return False
     return True
 
 

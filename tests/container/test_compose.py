@@ -108,9 +108,10 @@ def test_second_collector_stands_by_and_takes_over(stack: Stack, netbeam: Netbea
 def beside(yard: Yard, image: str, tmp_path: Path) -> Iterator[Callable[..., str]]:
     """Starts a collector of another project beside the database that runs already; the container."""
     project = Project(copy_project(tmp_path / "project"), f"{yard.prefix}-beside")
+    own = {"COLLECTOR_IMAGE": image, "DB_VOLUME": f"{yard.prefix}-beside"}  # by default it would be, and take with it, dbdata
 
     def up(settings: dict[str, str], override: str = "") -> str:
-        (project.directory / ".env").write_text(lines(settings | {"COLLECTOR_IMAGE": image}))
+        (project.directory / ".env").write_text(lines(settings | own))
         if override:
             (project.directory / "docker-compose.override.yml").write_text(override)
         project.compose("up", "--detach", "--no-deps", "collector")

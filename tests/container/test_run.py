@@ -9,6 +9,7 @@ from tests.container.engine import NETWORK, Ended, Yard
 from tests.container.project import lines
 from tests.container.systems import INTERFACES, ODD_PASSWORD, Bus, Netbeam, OddPasswords, Stack
 
+
 @pytest.fixture
 def run_once(yard: Yard, image: str, tmp_path: Path) -> Callable[..., Ended]:
     """One cycle with `--env-file`, and with more options for `docker run`."""
