@@ -68,6 +68,8 @@ class SqliteStore:
         # flock, is opened before SQLite's connection and closed after it.
         self._descriptor: int | None = None
         self._locked = False
+        self._unwritable = False
+        """The last write failed. That the file can be read says nothing then: only a write that works ends the outage."""
 
     def open(self, create: bool = True) -> None:
         """Open the file; with `create`, for writing, and make file and table when they are missing; check the columns."""
@@ -118,7 +120,8 @@ class SqliteStore:
             began = time.monotonic()
             try:
                 yield
-                self.outage.ended()
+                if not self._unwritable:
+                    self.outage.ended()
             except CollectorError as error:
                 # to a reader a missing table is an answer
                 if not isinstance(error, NoTableError):
@@ -185,13 +188,15 @@ class SqliteStore:
                 if self._replaced():
                     self._shut()
                     raise LockLostError(f"SQLite file {self._path}: it was moved, replaced or removed")
-                self._execute("BEGIN IMMEDIATE")
                 try:
+                    self._execute("BEGIN IMMEDIATE")
                     outcome = work(self._execute)
                     self._execute("COMMIT")
                 except CollectorError:
+                    self._unwritable = True
                     self._roll_back()
                     raise
+                self._unwritable = False
                 return outcome
 
     def _roll_back(self) -> None:
@@ -216,7 +221,7 @@ class SqliteStore:
 
     def _shut(self) -> None:
         """SQLite's connection first, the descriptor last."""
-        self._locked = False
+        self._locked = self._unwritable = False
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
