@@ -2,7 +2,7 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -40,18 +40,20 @@ class Rig:
         behaviour: Behaviour | None = None,
         record: bool = False,
         directory: Path | None = None,
-        **settings: object,
+        settings: Mapping[str, str] | None = None,
+        **more_settings: object,
     ) -> None:
         self.network, self.table, self.bus = network, table, bus
         self.simulation = Simulation(network, clock=clock, behaviour=behaviour, record=record)
         self.clock = clock
-        self.settings = {**SETTINGS, **{name: str(value) for name, value in settings.items()}}
+        self.settings = {**SETTINGS, **(settings or {}), **{name: str(value) for name, value in more_settings.items()}}
         self.collectors: list[Collector] = []
         self.starts: dict[tuple[int, str], int] = {}
         """See invariant.Starts."""
         self._heard = Heard()
         self._scratch = None if directory else tempfile.TemporaryDirectory(prefix="esnet-rig-")
         self.directory = directory or Path(self._scratch.name if self._scratch else "")
+        self.directory.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> "Rig":
         self.simulation.start()

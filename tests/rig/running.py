@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -61,6 +62,7 @@ class Collector:
                 stdout=stdout,
                 stderr=stderr,
             )
+        self._looking = threading.Lock()
         self.started_at = time.monotonic()
         self.ended_at: float | None = None
         self.cpu_s = 0.0
@@ -78,15 +80,16 @@ class Collector:
     @property
     def exit_code(self) -> int | None:
         """None while it runs; negative: the signal that ended it."""
-        if self._child.returncode is None:
-            self._look_at_memory()
-            pid, status, usage = os.wait4(self.pid, os.WNOHANG)
-            if pid:
-                self._child.returncode = os.waitstatus_to_exitcode(status)
-                self.cpu_s = usage.ru_utime + usage.ru_stime
-                self.ended_at = time.monotonic()
-                atexit.unregister(self.kill)
-        return self._child.returncode
+        with self._looking:
+            if self._child.returncode is None:
+                self._look_at_memory()
+                pid, status, usage = os.wait4(self.pid, os.WNOHANG)
+                if pid:
+                    self.cpu_s = usage.ru_utime + usage.ru_stime
+                    self.ended_at = time.monotonic()
+                    self._child.returncode = os.waitstatus_to_exitcode(status)
+                    atexit.unregister(self.kill)
+            return self._child.returncode
 
     @property
     def running(self) -> bool:
