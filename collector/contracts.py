@@ -22,6 +22,9 @@ class Fetched:
 Admit = Callable[[Window], bool]
 """Blocks until the window may be asked for; False when nothing more is to be asked in this batch. Called by any thread."""
 
+Release = Callable[[Window], None]
+"""Gives back what `admit` took for a window that is not asked for after all. Called by any thread."""
+
 
 class Source(Protocol):
     """Where interfaces and points come from."""
@@ -37,12 +40,14 @@ class Source(Protocol):
     def latest_ms(self, now_ms: int) -> int:
         """`now_ms`, or the source's own clock as far as it is known, when that is earlier."""
 
-    def fetch(self, windows: Sequence[Window], admit: Admit, deliver: Callable[[Fetched], None], until: float) -> None:
+    def fetch(
+        self, windows: Sequence[Window], admit: Admit, release: Release, deliver: Callable[[Fetched], None], until: float
+    ) -> None:
         """Ask for these windows and deliver each answer as it comes, from any thread; returns when all is delivered.
 
         A window is asked for only after `admit` has allowed it, in an order of the source's choice, and is then delivered
-        exactly once. What `admit` refused, or what an outage left, is not delivered. `until` is the monotonic time at which
-        the cycle is over: a pause that the source asked for ends there.
+        exactly once, or released. What `admit` refused, or what an outage left, is not delivered. `until` is the monotonic
+        time at which the cycle is over: a pause that the source asked for ends there.
         """
 
     def close(self) -> None:

@@ -4,11 +4,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from collector.backoff import growing
 from collector.breaker import Breaker, Mode
-from collector.contracts import Admit, Fetched
+from collector.contracts import Admit, Fetched, Release
 from collector.model import Window
 from collector.outage import Outage
 from collector.stop import Stop
@@ -20,9 +20,9 @@ LATE_S = 0.5
 """What is in flight gets this much longer than the grace of a stop; who is stuck even then is left behind."""
 _LOOK_S = 0.25
 
-Ask = Callable[[Window, bool, float], tuple[Fetched, bool]]
-"""Asks for a window; the flag says whether to try only once, the time is the batch's `until`. The flag that comes back is
-False when the source may not be asked any more in this batch: it wants a pause, or the collector stops."""
+Ask = Callable[[Window, bool, float], Fetched | None]
+"""Asks for a window; the flag says whether to try only once, the time is the batch's `until`. None comes back when the
+source may not be asked any more in this batch: it wants a pause, or the collector stops."""
 
 
 @dataclass(eq=False, slots=True)
@@ -30,11 +30,10 @@ class _Batch:
     """The windows of one fetch, and who has which. All under the crew's lock."""
 
     admit: Admit
+    release: Release
     deliver: Callable[[Fetched], None]
     until: float
     pending: deque[Window]
-    held: deque[Window] = field(default_factory=deque)
-    """Admitted when the source came into doubt, and not asked yet."""
     taken: int = 0
     """Windows in the hands of a thread: waiting to be admitted, or asked."""
     asking: int = 0
@@ -45,22 +44,26 @@ class _Batch:
 
     @property
     def open(self) -> bool:
-        return not self.closed and bool(self.held or self.pending)
+        return not self.closed and bool(self.pending)
 
-    def take(self) -> tuple[Window, bool]:
-        """The next window, and whether it is already admitted."""
+    def take(self) -> Window:
+        """The next window."""
         self.taken += 1
-        return (self.held.popleft(), True) if self.held else (self.pending.popleft(), False)
+        return self.pending.popleft()
 
-    def take_of_others(self, suspects: set[str], rather_any: bool) -> tuple[Window, bool] | None:
+    def take_of_others(self, suspects: set[str], rather_any: bool) -> Window | None:
         """The next window of a device that is not among the suspects; `rather_any`: or else the next of all."""
-        for windows, admitted in ((self.held, True), (self.pending, False)):
-            for index, window in enumerate(windows):
-                if window.series.device not in suspects:
-                    del windows[index]
-                    self.taken += 1
-                    return window, admitted
+        for index, window in enumerate(self.pending):
+            if window.series.device not in suspects:
+                del self.pending[index]
+                self.taken += 1
+                return window
         return self.take() if rather_any and self.open else None
+
+    def put_back(self, window: Window) -> None:
+        """A window that was taken, and is not asked now; it comes first."""
+        self.taken -= 1
+        self.pending.appendleft(window)
 
     def defer(self, suspects: set[str]) -> None:
         """Put the suspects' windows behind all others."""
@@ -90,11 +93,13 @@ class Crew:
         """Whether the source counts as away; that lasts until a window is answered."""
         return self._breaker.mode is Mode.AWAY
 
-    def fetch(self, windows: Sequence[Window], admit: Admit, deliver: Callable[[Fetched], None], until: float) -> None:
+    def fetch(
+        self, windows: Sequence[Window], admit: Admit, release: Release, deliver: Callable[[Fetched], None], until: float
+    ) -> None:
         """Ask for these windows; one batch at a time."""
         if self._stop.is_set() or not windows:
             return
-        batch = _Batch(admit, deliver, until, deque(windows))
+        batch = _Batch(admit, release, deliver, until, deque(windows))
         self._breaker.begin()
         at_once = self.away
         with self._changed:
@@ -122,45 +127,44 @@ class Crew:
         except Exception as error:
             self._stop.fail(error, threading.current_thread().name)
 
-    def _next(self) -> tuple[_Batch, Window, bool]:
+    def _next(self) -> tuple[_Batch, Window]:
         with self._changed:
             while True:
                 batch = self._batch
                 if batch is not None and batch.open and self._all_may_ask():
-                    return batch, *batch.take()
+                    return batch, batch.take()
                 self._changed.wait()
 
-    def _serve(self, batch: _Batch, window: Window, admitted: bool) -> None:
-        admitted = admitted or batch.admit(window)
+    def _serve(self, batch: _Batch, window: Window) -> None:
+        admitted = batch.admit(window)
         with self._changed:
             ask = admitted and self._all_may_ask()
             if ask:
                 batch.asking += 1
             else:
-                self._give_back(batch, window if admitted else None)
+                batch.closed = batch.closed or not admitted
+                batch.put_back(window)
+                self._changed.notify_all()
         if ask:
             self._ask_for(batch, window, alone=False)
-
-    def _give_back(self, batch: _Batch, admitted: Window | None) -> None:
-        """A window is not asked now: held when it is admitted, the end of the batch when it is not."""
-        batch.taken -= 1
-        if admitted is None:
-            batch.closed = True
-        else:
-            batch.held.append(admitted)
-        self._changed.notify_all()
+        elif admitted:
+            # the source came into doubt meanwhile: the room is for the one that is asked alone
+            batch.release(window)
 
     def _ask_for(self, batch: _Batch, window: Window, *, alone: bool) -> None:
-        fetched, may_ask = self._ask(window, alone and self.away, batch.until)
-        if not batch.left:
+        fetched = self._ask(window, alone and self.away, batch.until)
+        if fetched is None:
+            batch.release(window)
+        elif not batch.left:
             batch.deliver(fetched)
         with self._changed:
-            batch.taken -= 1
             batch.asking -= 1
-            if may_ask:
-                self._note(batch, fetched, alone)
-            else:
+            if fetched is None:
                 batch.closed = True
+                batch.put_back(window)
+            else:
+                batch.taken -= 1
+                self._note(batch, fetched, alone)
             if not batch.asking and (not batch.open or self._breaker.mode is not Mode.FULL):
                 self._changed.notify_all()
 
@@ -190,15 +194,15 @@ class Crew:
                 return
             at_once = False
             with self._changed:
-                taken = batch.take_of_others(self._breaker.suspects, rather_any=self.away)
-                if taken is None:
+                window = batch.take_of_others(self._breaker.suspects, rather_any=self.away)
+                if window is None:
                     self._no_other_left()
                     continue
-            window, admitted = taken
-            admitted = admitted or batch.admit(window)
+            admitted = batch.admit(window)
             with self._changed:
                 if not admitted:
-                    self._give_back(batch, None)
+                    batch.closed = True
+                    batch.put_back(window)
                     return
                 batch.asking += 1
             self._ask_for(batch, window, alone=True)
@@ -214,7 +218,7 @@ class Crew:
         self._changed.notify_all()
 
     def _end(self, batch: _Batch) -> None:
-        """Wait for what is in flight, and deliver what was admitted and not asked."""
+        """Wait for what is in flight."""
         with self._changed:
             batch.closed = batch.closed or bool(batch.pending)
         self._wait(batch, lambda: not batch.taken)
@@ -223,8 +227,6 @@ class Crew:
                 self._no_other_left()
             batch.left = True
             self._batch = None
-        for window in batch.held:
-            batch.deliver(Fetched(window, failure="not asked: Netbeam cannot be asked any more in this cycle"))
 
     def _all_may_ask(self) -> bool:
         return self._breaker.mode is Mode.FULL and not self._stop.is_set()

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from collector.answer import parse_date
-from collector.contracts import Admit, Fetched
+from collector.contracts import Admit, Fetched, Release
 from collector.crew import Crew
 from collector.errors import AnswerError, CollectorError, UnavailableError
 from collector.http import OK, TRIES, Answer, HttpClient, NotAskedError
@@ -72,9 +72,11 @@ class Netbeam:
         known_ms, at = self._clock
         return min(now_ms, known_ms + int((time.monotonic() - at) * 1000))
 
-    def fetch(self, windows: Sequence[Window], admit: Admit, deliver: Callable[[Fetched], None], until: float) -> None:
+    def fetch(
+        self, windows: Sequence[Window], admit: Admit, release: Release, deliver: Callable[[Fetched], None], until: float
+    ) -> None:
         """See contracts.Source; the order is as given but for the breaker's exceptions."""
-        self._crew.fetch(windows, admit, deliver, until)
+        self._crew.fetch(windows, admit, release, deliver, until)
 
     def close(self) -> None:
         """Close the connections; afterwards it cannot be used."""
@@ -90,7 +92,7 @@ class Netbeam:
         self._clock = date_ms, at
         return min(now_ms, date_ms), now_ms / 1000 + (at - began) - date_ms / 1000
 
-    def _ask(self, window: Window, only_once: bool, until: float) -> tuple[Fetched, bool]:
+    def _ask(self, window: Window, only_once: bool, until: float) -> Fetched | None:
         """See crew.Ask."""
         series = window.series
         # one millisecond early, so that the window's first point is in the answer whichever end Netbeam includes;
@@ -100,11 +102,11 @@ class Netbeam:
         tries = 1 if only_once else TRIES
         try:
             answer = self._client.get(path, query, limit_bytes=POINTS_BYTES, accept=NO_POINTS, tries=tries, until=until)
-            return Fetched(window, _points(answer.value)), True
-        except NotAskedError as error:
-            return Fetched(window, failure=str(error)), False
+            return Fetched(window, _points(answer.value))
+        except NotAskedError:
+            return None
         except CollectorError as error:
-            return Fetched(window, failure=str(error)), True
+            return Fetched(window, failure=str(error))
 
 
 def _points(value: object) -> Sequence[object]:

@@ -113,7 +113,7 @@ class Transfer:
             self._publish_window(fetched, inbox, flight)
 
         def feed() -> None:
-            self._source.fetch(windows, admit, deliver, until)
+            self._source.fetch(windows, admit, self._give_room_back, deliver, until)
 
         return self._results(feed, inbox, flight, until)
 
@@ -132,8 +132,7 @@ class Transfer:
     def _publish_window(self, fetched: Fetched, inbox: "queue.SimpleQueue[WindowResult | None]", flight: "_Flight") -> None:
         window = fetched.window
         if fetched.failure is not None:
-            self._gate.exchange_room(window.grid_points, 0)
-            self._gate.settle(self._traffic_key, None, 0)
+            self._give_room_back(window)
             inbox.put(WindowResult(window, None, failure=fetched.failure))
             return
         selection = select(fetched.points, window)
@@ -157,6 +156,11 @@ class Transfer:
         series = window.series
         messages = traffic_messages(series.name, series.record_type, selection.points)
         self._publisher.publish(Batch(self._traffic_key, messages, done))
+
+    def _give_room_back(self, window: Window) -> None:
+        """Nothing is published of a window that was admitted."""
+        self._gate.exchange_room(window.grid_points, 0)
+        self._gate.settle(self._traffic_key, None, 0)
 
     def _note_rejected(self, window: Window, selection: Selection) -> None:
         if not (selection.invalid or selection.double or selection.outside):

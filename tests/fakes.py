@@ -6,7 +6,7 @@ Each keeps its contract (collector/contracts.py). What a test wants to go wrong 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 
-from collector.contracts import Admit, Batch, Fetched, Outcome
+from collector.contracts import Admit, Batch, Fetched, Outcome, Release
 from collector.errors import CollectorError, ConfigurationError, LockLostError
 from collector.model import Changes, JsonObject, Listing, RecordType, Row, Series, Table, UntrustedRow, Window
 from collector.outage import Outage
@@ -93,7 +93,9 @@ class FakeSource:
         """By the source's own clock, when that is behind."""
         return min(now_ms, now_ms - self.ahead_ms)
 
-    def fetch(self, windows: Sequence[Window], admit: Admit, deliver: Callable[[Fetched], None], until: float) -> None:
+    def fetch(
+        self, windows: Sequence[Window], admit: Admit, release: Release, deliver: Callable[[Fetched], None], until: float
+    ) -> None:
         """Answer one after the other, in their order."""
         self.journal.append("fetch")
         for window in windows:

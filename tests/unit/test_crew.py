@@ -36,12 +36,13 @@ class Rig:
         self.asked: list[Window] = []
         self.only_once: list[bool] = []
         self.delivered: list[Fetched] = []
+        self.released: list[Window] = []
         self.at_once = self.most_at_once = 0
         self.modes: list[int] = []
         self._lock = threading.Lock()
         self.crew = Crew(size, self._ask, self.outage, self.stop, once=once)
 
-    def _ask(self, window: Window, only_once: bool, _until: float) -> tuple[Fetched, bool]:
+    def _ask(self, window: Window, only_once: bool, _until: float) -> Fetched | None:
         with self._lock:
             self.asked.append(window)
             self.only_once.append(only_once)
@@ -50,14 +51,13 @@ class Rig:
         failure = "status 503" if self.fails(window) else None
         with self._lock:
             self.at_once -= 1
-        return Fetched(window, failure=failure), True
+        return Fetched(window, failure=failure)
 
     def fetch(self, batch: list[Window], until: float = FOREVER) -> None:
-        self.crew.fetch(batch, self.admits, self.delivered.append, until)
+        self.crew.fetch(batch, self.admits, self.released.append, self.delivered.append, until)
 
     def tried(self) -> Counter[Window]:
-        """Delivered, less those that were only admitted."""
-        return Counter(each.window for each in self.delivered if not (each.failure or "").startswith("not asked"))
+        return Counter(each.window for each in self.delivered)
 
     def failed(self) -> set[Window]:
         return {each.window for each in self.delivered if each.failure}
@@ -224,7 +224,7 @@ def test_window_that_waits_to_be_admitted_when_it_trips_is_not_asked_beside_othe
     assert rig.modes[21:24] == [1, 1, 1]
 
 
-def test_window_that_was_admitted_and_never_asked_is_delivered_as_a_failure() -> None:
+def test_window_that_was_admitted_and_never_asked_is_released() -> None:
     rig = Rig(size=2, once=True)
     gate = threading.Event()
     rig.admits = lambda window: window.series.row_id != 0 or gate.wait(5)
@@ -238,9 +238,30 @@ def test_window_that_was_admitted_and_never_asked_is_delivered_as_a_failure() ->
     batch = windows(200, devices=100)
     rig.fetch(batch)
     assert rig.crew.away
-    outcome = {each.window: each.failure for each in rig.delivered}
-    assert len(rig.delivered) == len(outcome)
-    assert (outcome.get(batch[0]) or "").startswith("not asked") or batch[0] in rig.asked
+    assert len(rig.tried()) == len(rig.delivered) == len(rig.asked)
+    assert batch[0] in rig.released or batch[0] in rig.asked
+    rig.stop.set()
+
+
+@pytest.mark.parametrize("size", [4, 64])
+def test_doubt_leaves_room_for_the_one_that_is_asked_alone(size: int) -> None:
+    """With many threads and long windows, what was admitted before the doubt once held all the room for ever."""
+    rig, room = Rig(size=size, once=True), threading.Semaphore(8)
+    rig.admits = lambda _: room.acquire(timeout=5)
+
+    def settle(_: Window) -> None:
+        room.release()
+
+    rig.fails = lambda _: True
+    delivered: list[Fetched] = []
+
+    def deliver(fetched: Fetched) -> None:
+        delivered.append(fetched)
+        room.release()
+
+    rig.crew.fetch(windows(500, devices=50), rig.admits, settle, deliver, FOREVER)
+    assert rig.crew.away
+    assert len(delivered) == len(rig.asked) >= 25
     rig.stop.set()
 
 
@@ -293,9 +314,11 @@ def test_error_that_nobody_foresaw_ends_the_collector(monkeypatch: pytest.Monkey
 def test_pause_that_the_source_wants_ends_the_batch_and_is_no_failure_of_a_device() -> None:
     stop, outage = Stop(), Outage("Netbeam")
     delivered: list[Fetched] = []
-    crew = Crew(2, lambda window, _once, _until: (Fetched(window, failure="not asked"), False), outage, stop, once=False)
-    crew.fetch(windows(100, devices=20), lambda _: True, delivered.append, FOREVER)
-    assert 1 <= len(delivered) <= 2
+    released: list[Window] = []
+    crew = Crew(2, lambda _window, _once, _until: None, outage, stop, once=False)
+    crew.fetch(windows(100, devices=20), lambda _: True, released.append, delivered.append, FOREVER)
+    assert 1 <= len(released) <= 2
+    assert not delivered
     assert not crew.away
     assert not outage.down
     stop.set()

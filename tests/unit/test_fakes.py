@@ -100,6 +100,9 @@ def test_fake_source_asks_only_what_is_admitted_and_delivers_it_once() -> None:
     source: Source = FakeSource(["a/b"])
     windows = [Window(Series(number, "a/b", RecordType.TRAFFIC), NOW_MS - 1, NOW_MS) for number in range(5)]
     delivered: list[Window] = []
-    source.fetch(windows, lambda window: window.series.row_id < 3, lambda fetched: delivered.append(fetched.window), 0.0)
+    def admit(window: Window) -> bool:
+        return window.series.row_id < 3
+
+    source.fetch(windows, admit, lambda _: None, lambda fetched: delivered.append(fetched.window), 0.0)
     assert delivered == windows[:3]
     assert source.latest_ms(NOW_MS) == source.list(NOW_MS).time_ms == NOW_MS

@@ -49,7 +49,7 @@ def listing(value: Any, date: str | None = None) -> Answer:
 def fetched(answer: Answer | CollectorError) -> Fetched:
     source, client = netbeam(answer)
     got: list[Fetched] = []
-    source.fetch([WINDOW], lambda _: True, got.append, float("inf"))
+    source.fetch([WINDOW], lambda _: True, lambda _: None, got.append, float("inf"))
     assert client.asked == [f"/devices/a/interfaces/1%2F1/errors?begin={NOW - 900_001}&end={NOW}"]
     assert [each.window for each in got] == [WINDOW]
     return got[0]
@@ -86,7 +86,7 @@ def test_points_arrive_as_they_are_however_odd() -> None:
     assert fetched(Answer(200, {"points": points}, None)).points is points
 
 
-@pytest.mark.parametrize("error", [UnavailableError("status 503"), AnswerError("status 403"), NotAskedError("not asked")])
+@pytest.mark.parametrize("error", [UnavailableError("status 503"), AnswerError("status 403")])
 def test_error_of_a_request_is_the_windows_failure(error: CollectorError) -> None:
     assert fetched(error).failure == str(error)
 
@@ -145,13 +145,13 @@ def test_listing_that_works_does_not_end_an_outage_of_the_points() -> None:
     source, client = netbeam(UnavailableError("status 503"))
     windows = [Window(Series(n, f"devices/{n}", RecordType.TRAFFIC), NOW - 900_000, NOW) for n in range(30)]
     source._crew._once = True
-    source.fetch(windows, lambda _: True, lambda _: None, float("inf"))
+    source.fetch(windows, lambda _: True, lambda _: None, lambda _: None, float("inf"))
     assert source.outage.down
     client.answer = listing([{"resource": "a"}])
     source.list(NOW)
     assert source.outage.down
     client.answer = Answer(404, None, None)
-    source.fetch(windows, lambda _: True, lambda _: None, float("inf"))
+    source.fetch(windows, lambda _: True, lambda _: None, lambda _: None, float("inf"))
     assert not source.outage.down
 
 
