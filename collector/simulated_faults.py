@@ -184,7 +184,7 @@ _WHOLE: dict[Kind, Callable[[Answer], Answer]] = {
     Kind.CUT_JSON: _half,
     Kind.DEEP_JSON: lambda good: Answer(body=b"[" * 200_000),
     Kind.NOT_UTF8: lambda good: Answer(body=b'{"points":[],"site":"Z\xfcrich"}'),
-    Kind.GZIP: lambda good: _packed(good.body),
+    Kind.GZIP: lambda good: replace(_packed(good.body), status=good.status) if good.body else good,
     Kind.GZIP_BOMB: lambda good: _bomb(),
     Kind.NOT_GZIP: _said_packed,
     Kind.OVERSIZE: lambda good: Answer(body=b" " * BOMB_BYTES),
