@@ -74,7 +74,7 @@ def test_body_that_is_no_json_is_a_value_error(body: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("value", "read"),
-    [(b"9" * 5000, math.inf), (b"-" + b"9" * 5000, math.inf), (b"7" * 99, int("7" * 99)), (b'"' + b"9" * 5000 + b'"', "9" * 5000)],
+    [(b"9" * 5000, math.inf), (b"-" + b"9" * 5000, math.inf), (b"7" * 9, 777_777_777), (b'"' + b"9" * 5000 + b'"', "9" * 5000)],
 )
 def test_an_integer_that_python_does_not_read_spoils_nothing_else(value: bytes, read: object) -> None:
     body = b'{"points": [[1, %b, %b], [2, 3, 4]]}' % (b"9" * 5000, value)

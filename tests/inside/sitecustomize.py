@@ -1,0 +1,51 @@
+"""Runs inside a collector that a test starts with this directory on its PYTHONPATH, before anything else.
+
+    HURRY=1                               waits that would make a test long become short
+    INJECT=MODULE:CLASS.METHOD[@N]        the method (or the function, without a class) raises at its Nth call and ever after
+"""
+
+import functools
+import importlib
+import itertools
+import os
+from typing import Any
+
+CHANGED = ("amqp", "crew", "daemon", "gate", "http")
+
+
+def hurry() -> None:
+    """Shorten what waits for a broker or a source to come back: how it waits is not changed."""
+    modules: list[Any] = [importlib.import_module(f"collector.{each}") for each in CHANGED]
+    amqp, crew, daemon, gate, http = modules
+    quick = {"connect": 2.0, "heartbeat": 2, "confirm": 3.0, "first_delay": 0.2, "most_delay": 1.0, "proof": 1.0}
+    for name, value in quick.items():
+        object.__setattr__(amqp._USUAL, name, value)
+    http.RETRY_DELAYS_S = (0.02, 0.05)
+    crew.PROBE_FIRST_S, crew.PROBE_MOST_S = 0.1, 0.4
+    gate.REFUSED_DELAYS_S = (0.2, 1.0)
+    daemon.CONNECT_DELAYS_S = (0.2, 1.0)
+
+
+def inject(target: str) -> None:
+    """Have this method raise what nobody foresees."""
+    path, _, number = target.partition("@")
+    module, _, dotted = path.partition(":")
+    *classes, name = dotted.split(".")
+    owner: Any = importlib.import_module(module)
+    for each in classes:
+        owner = getattr(owner, each)
+    original, calls, first = getattr(owner, name), itertools.count(1), int(number or 1)
+
+    @functools.wraps(original)
+    def broken(*arguments: Any, **options: Any) -> Any:
+        if next(calls) >= first:
+            raise RuntimeError(f"injected into {dotted}")
+        return original(*arguments, **options)
+
+    setattr(owner, name, broken)
+
+
+if os.environ.get("HURRY"):
+    hurry()
+if os.environ.get("INJECT"):
+    inject(os.environ["INJECT"])
