@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from collector import arguments, gate, meter
@@ -322,7 +322,6 @@ def test_key_that_no_queue_takes_ends_it_and_is_named(
     assert as_request(command_in(capsys.readouterr().out)).begin_ms == BEGIN_MS
 
 
-@settings(max_examples=12)
 @given(batches=st.integers(0, 13), slices=st.integers(1, 4))
 def test_stopped_run_and_the_one_that_goes_on_miss_nothing(batches: int, slices: int) -> None:
     rows = (active(1), active(2))
@@ -462,7 +461,6 @@ def test_with_stdout_nothing_but_messages_goes_there(capsys: pytest.CaptureFixtu
     assert command_in(printed.err).endswith("--stdout")
 
 
-@settings(max_examples=25)
 @given(
     begin_ms=st.integers(10**12, 10**13 - 2),
     glob=st.none() | st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1),

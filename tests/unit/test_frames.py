@@ -5,7 +5,7 @@ import math
 import pika.frame
 import pika.spec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.frames import DEFAULT_FRAME_MAX, Encoder
@@ -55,7 +55,6 @@ def test_frames_are_those_of_pika(messages: list[Message], channel_number: int, 
     assert encoder.encode(messages) == expected  # a second time from what the first has precomputed
 
 
-@settings(max_examples=30)
 @given(st.lists(st.builds(Message, st.just(ID) | st.text("aü€😀", max_size=60), st.binary(max_size=300)), max_size=8))
 def test_any_ids_and_bodies_are_framed_as_pika_frames_them(messages: list[Message]) -> None:
     encoder = Encoder("an exchange", "a.key", frame_max=128)

@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.model import FIRST_MS, RecordType, Row, Series, Table, Window
@@ -136,7 +136,6 @@ checkpoints = st.fixed_dictionaries({}, optional={TRAFFIC: instants, ERRORS: ins
 rows = st.builds(Row, st.integers(1, 9), st.sampled_from("ab"), instants, st.none() | instants, checkpoints)
 
 
-@settings(max_examples=30)
 @given(table=st.lists(rows, max_size=6, unique_by=lambda row: row.id), backlog_ms=st.sampled_from([0, DAY_MS, 30 * DAY_MS]))
 def test_of_any_table_each_span_is_settled_within_its_row_and_unique(table: list[Row], backlog_ms: int) -> None:
     rules = dataclasses.replace(RULES, record_types=(TRAFFIC, ERRORS), max_backlog_ms=backlog_ms)

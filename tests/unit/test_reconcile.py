@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.model import Changes, Listing, NewRow, RecordType, Retirement, Row, Table, UntrustedRow
@@ -173,7 +173,6 @@ def test_after_an_absence_a_name_that_comes_back_does_not_go_behind_its_earlier_
 names = st.frozensets(st.sampled_from("abcdef"), min_size=1)
 
 
-@settings(max_examples=25)
 @given(listings=st.lists(names, min_size=1, max_size=8), twice=st.sampled_from("abcdef"))
 def test_after_each_listing_exactly_the_listed_names_have_one_active_row(listings: list[frozenset[str]], twice: str) -> None:
     store = FakeStore(gone(1, twice), active(2, twice))
@@ -188,7 +187,6 @@ def test_after_each_listing_exactly_the_listed_names_have_one_active_row(listing
         assert reconcile(listing(*each, at=at + 1), store.read(at), {}, ACCEPT_ALL) == Changes()
 
 
-@settings(max_examples=25)
 @given(listings=st.lists(names, min_size=2, max_size=8), share=st.sampled_from([0.0, 0.2]))
 def test_with_the_brake_on_no_name_is_lost_and_nobody_is_retired_by_one_listing(
     listings: list[frozenset[str]], share: float

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.model import GRID_MS, RecordType, resource_fault
@@ -24,7 +24,6 @@ def network() -> SimulatedNetwork:
     return SimulatedNetwork([(LOUD, 10_000), (QUIET, None)])
 
 
-@settings(max_examples=40)
 @given(begin=st.integers(NOW_MS, NOW_MS + 10**9), length=st.integers(0, 10_000_000), cut=st.floats(0, 1))
 def test_windows_that_meet_share_no_point_and_lose_none(begin: int, length: int, cut: float) -> None:
     network, end, middle = SimulatedNetwork([(LOUD, 100)]), begin + length, begin + int(length * cut)
