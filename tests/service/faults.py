@@ -26,7 +26,8 @@ def flying(new_rig: NewRig, count: int = 16, **options: Any) -> Rig:
 
 def start(rig: Rig, **settings: str) -> Collector:
     """A hurried collector that has collected everything up to now."""
-    collector = rig.start("run", **HURRIED, **settings)
+    merged: dict[str, Any] = {**HURRIED, **settings}
+    collector = rig.start("run", **merged)
     wait_for_all(rig, collector)
     return collector
 

@@ -1,0 +1,133 @@
+"""An exception that nobody foresaw, in each thread and in each callback: the collector ends with a message and a code, within
+seconds, and the promise holds. It never runs on while it collects nothing."""
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+
+from tests.inside import injected
+from tests.rig import Collector, Rig, wait_for
+from tests.rig.heard import TRAFFIC_KEY
+from tests.servers.rabbitmq import RabbitServer
+from tests.service.faults import NewRig, flying, port, start
+
+END_S = 9.0
+"""The grace of what is in flight, and the rest of a stop, in whole seconds of the log's clock."""
+AT_ONCE = 6
+"""Collectors that run beside each other."""
+CRASH = "by an unexpected error|unexpected error"
+
+MAIN = (
+    "collector.cycle:Cycle._plan@2", "collector.cycle:reconcile@2", "collector.cycle:Cycle._advance@3",
+    "collector.mysql:MysqlStore.advance@2", "collector.mysql:MysqlStore.read@3", "collector.daemon:Daemon._wait_for@2",
+    "collector.gate:Gate.begin@2", "mysql.connector:connect",
+)  # fmt: skip
+FETCH_AND_FEED = (
+    "collector.netbeam:Netbeam._ask@30", "collector.crew:Crew._ask_for@30", "collector.transfer:select@30",
+    "collector.transfer:traffic_messages@10", "collector.gate:Gate.admit@40", "collector.crew:Crew.fetch@2",
+    "collector.announce:interface_message@5", "collector.exchange:Watchdog._look@3",
+)  # fmt: skip
+PUBLISHER = (
+    "collector.amqp:AmqpPublisher._tick@2", "collector.amqp:AmqpPublisher._take_inbox@20", "collector.amqp:_write@5",
+    "collector.amqp:AmqpPublisher._take_answers@20", "collector.frames:Encoder.encode@5", "collector.confirms:Confirms.settle@5",
+    "collector.gate:Gate.settle@5", "collector.link:Link._opened", "collector.link:Link._channel_opened",
+    "collector.link:Link._exchange_found", "collector.link:Link.act@30", "collector.amqp:AmqpPublisher.publish@20",
+)  # fmt: skip
+OTHERS = ("collector.mysql:MysqlStore._idle_until", "socketserver:BaseServer.service_actions@3")
+
+
+def assert_ends(rig: Rig, collector: Collector, target: str) -> float:
+    """With a message and a code, soon after it; and nothing is lost. Returns how long the end took."""
+    code = collector.wait()
+    ended = time.time()
+    assert code == 1, f"{target}: exit code {code}\n{collector.tail()}"
+    said = collector.log_lines(CRASH)
+    assert said, f"{target}: ended without a message\n{collector.tail()}"
+    assert f"injected into {target.split(':')[1].split('@')[0]}" in collector.log
+    seconds = ended - datetime.fromisoformat(said[0].split(" ")[0]).timestamp()
+    assert seconds < END_S, f"{target}: ended after {seconds:.0f} s"
+    rig.check()
+    return seconds
+
+
+def run(new_rig: NewRig, targets: Sequence[str]) -> list[tuple[Rig, Collector, str]]:
+    running = []
+    for target in targets:
+        rig = flying(new_rig)
+        collector = rig.start("run", **injected(target), METRICS_PORT=port())
+        collector.tracebacks_expected = True
+        running.append((rig, collector, target))
+    return running
+
+
+@pytest.mark.parametrize("targets", [MAIN, FETCH_AND_FEED, PUBLISHER, OTHERS], ids=["main", "fetch", "publisher", "others"])
+def test_an_exception_in_any_thread_ends_the_collector(new_rig: NewRig, targets: Sequence[str]) -> None:
+    slowest_s = 0.0
+    for first in range(0, len(targets), AT_ONCE):
+        running = run(new_rig, targets[first : first + AT_ONCE])
+        slowest_s = max(slowest_s, *(assert_ends(*each) for each in running))
+    print(f"| exception inside: {targets[0]} … | {len(targets)} | | | 0 | ended within {slowest_s:.0f} s |")
+
+
+def test_an_exception_in_a_callback_that_an_event_calls_ends_the_collector(new_rig: NewRig, rabbit: RabbitServer) -> None:
+    events: list[tuple[str, Callable[[Rig], object]]] = [
+        ("collector.link:Link._closed", lambda rig: rabbit.close_connections(rig.bus.vhost)),  # type: ignore[union-attr]
+        ("collector.link:Link._channel_closed", lambda rig: rabbit.delete_exchange(rig.bus.vhost)),  # type: ignore[union-attr]
+        ("collector.link:Link._lose", lambda rig: rabbit.close_connections(rig.bus.vhost)),  # type: ignore[union-attr]
+        ("collector.confirms:Confirms.mark_returned", lambda rig: rig.bus.unbind(TRAFFIC_KEY)),  # type: ignore[union-attr]
+        ("collector.link:Link._on_blocked", lambda rig: rabbit.alarm(True)),
+        ("collector.link:Link._on_unblocked", lambda rig: rabbit.alarm(False)),
+    ]
+    rigs = []
+    for target, _ in events:
+        rig = flying(new_rig)
+        collector = start(rig, **injected(target))
+        collector.tracebacks_expected = True
+        rigs.append((rig, collector))
+    try:
+        for (rig, collector), (target, event) in zip(rigs, events, strict=True):
+            if target.endswith("_on_unblocked"):
+                collector.wait_for_log("RabbitMQ is not available")
+            event(rig)
+        for (rig, collector), (target, _) in zip(rigs, events, strict=True):
+            assert_ends(rig, collector, target)
+    finally:
+        rabbit.alarm(False)
+
+
+def test_an_exception_while_it_ends_does_not_keep_it_from_ending(new_rig: NewRig) -> None:
+    targets = ("collector.link:Link.leave", "collector.link:Link.end", "collector.mysql:MysqlStore.close")
+    for target in targets:
+        rig = flying(new_rig)
+        collector = start(rig, **injected(target))
+        collector.tracebacks_expected = True
+        collector.terminate(8)
+        assert "injected into" in collector.log
+        rig.check()
+
+
+def test_an_exception_in_a_page_is_that_page_only(new_rig: NewRig) -> None:
+    rig, at = flying(new_rig), port()
+    collector = start(rig, **injected("collector.web:Site._health"), METRICS_PORT=str(at))
+    collector.tracebacks_expected = True
+    with pytest.raises(HTTPError, match="500") as failed:
+        urlopen(f"http://127.0.0.1:{at}/healthz", timeout=5)
+    failed.value.close()
+    with urlopen(f"http://127.0.0.1:{at}/livez", timeout=5) as answer:
+        assert answer.status == 200
+    collector.wait_for_cycles(1)
+    assert collector.terminate(8) == 0
+    rig.check()
+
+
+def test_before_the_first_connection_it_ends_too(new_rig: NewRig) -> None:
+    rig = flying(new_rig)
+    collector = rig.start("run", **injected("collector.link:Link._open_failed"), RMQ_PORT=1)
+    collector.tracebacks_expected = True
+    wait_for(lambda: not collector.running)
+    assert collector.exit_code == 1
+    assert collector.log_lines(CRASH)
