@@ -32,6 +32,10 @@ class Audit:
         """How many rows this login has written so far."""
         return int(self._table.sql(f"SELECT COUNT(*) FROM {TABLE} WHERE writer LIKE %s", (f"{account.user}@%",))[0][0])
 
+    def first_write(self, account: Account) -> float:
+        """The wall time of its first write, in seconds."""
+        return float(self._table.sql(f"SELECT MIN(at) FROM {TABLE} WHERE writer LIKE %s", (f"{account.user}@%",))[0][0])
+
     def turns(self) -> list[str]:
         """The logins that wrote, in turn: one entry for each time that another one began to write."""
         rows = self._table.sql(f"SELECT writer FROM {TABLE} ORDER BY number")

@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -52,9 +53,12 @@ NETBEAM_WRONG: dict[str, tuple[dict[str, str], str]] = {
 WRONG = REFUSED | MAY_HEAL | NETBEAM_WRONG
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def misled(mariadb: MariaDB, rabbit: RabbitServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Collector]]:
-    """A `run --once` for each of the wrong settings, and one beside a collector at work; all at once, since some wait long."""
+    """A `run --once` for each of the wrong settings, and one beside a collector at work.
+
+    All at once and from the first test on, since some wait long; who asks for them stands at the end of this file.
+    """
     network = SimulatedNetwork.synthetic(4)
     with (
         Rig(network, MysqlTable(mariadb), Bus(rabbit), directory=tmp_path_factory.mktemp("misled")) as rig,
@@ -67,39 +71,18 @@ def misled(mariadb: MariaDB, rabbit: RabbitServer, tmp_path_factory: pytest.Temp
         for name, (settings, _) in WRONG.items():
             made = {key: value.replace(UNUSED, port).replace("simulation", rig.simulation.url) for key, value in settings.items()}
             started[name] = rig.start("run", "--once", **made)
-        wait_for(lambda: not any([each.running for each in started.values()]), 2 * PATIENCE_S, "the end of all of them")
+
+        def watch() -> None:
+            """Note when each of them ends."""
+            wait_for(lambda: not any([each.running for each in started.values()]), 2 * PATIENCE_S, "the end of all of them")
+
+        watching = threading.Thread(target=watch)
+        watching.start()
         yield started
+        watching.join()
         assert worker.terminate() == 0
         for collector in started.values():
             collector.check_output((WRONG_SECRET, *rig.secrets, *locked.secrets))
-
-
-@pytest.mark.parametrize("what", REFUSED)
-def test_once_ends_with_2_for_what_only_an_operator_can_mend(misled: dict[str, Collector], what: str) -> None:
-    assert misled[what].exit_code == 2
-    assert misled[what].seconds < PATIENCE_S / 2
-    assert misled[what].log_lines(f"ERROR .*{REFUSED[what][1]}")
-
-
-@pytest.mark.parametrize("what", NETBEAM_WRONG)
-def test_once_ends_with_1_when_netbeam_has_no_listing(misled: dict[str, Collector], what: str) -> None:
-    assert misled[what].exit_code == 1
-    assert misled[what].seconds < PATIENCE_S / 2
-    assert misled[what].log_lines("left for the next cycle: listing")
-
-
-@pytest.mark.parametrize("what", MAY_HEAL)
-def test_once_ends_with_1_after_half_a_minute_for_what_may_heal(misled: dict[str, Collector], what: str) -> None:
-    assert misled[what].exit_code == 1
-    assert PATIENCE_S - 1 < misled[what].seconds < PATIENCE_S + START_S
-    assert misled[what].log_lines(MAY_HEAL[what][1])
-
-
-def test_once_ends_with_1_after_half_a_minute_beside_a_collector_at_work(misled: dict[str, Collector]) -> None:
-    assert misled["lock"].exit_code == 1
-    assert PATIENCE_S - 1 < misled["lock"].seconds < PATIENCE_S + START_S
-    assert misled["lock"].log_lines("standing by")
-    assert not misled["lock"].cycles()
 
 
 class TestDone:
@@ -330,3 +313,31 @@ class TestUsage:
         collector.wait_for(lambda: len(collector.log_lines("outcome=complete")) > so_far, 60)
         assert collector.terminate() == 0
         rig.check()
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_once_ends_with_2_for_what_only_an_operator_can_mend(misled: dict[str, Collector], what: str) -> None:
+    assert misled[what].wait() == 2
+    assert misled[what].seconds < PATIENCE_S / 2
+    assert misled[what].log_lines(f"ERROR .*{REFUSED[what][1]}")
+
+
+@pytest.mark.parametrize("what", NETBEAM_WRONG)
+def test_once_ends_with_1_when_netbeam_has_no_listing(misled: dict[str, Collector], what: str) -> None:
+    assert misled[what].wait(2 * PATIENCE_S) == 1
+    assert misled[what].seconds < PATIENCE_S / 2
+    assert misled[what].log_lines("left for the next cycle: listing")
+
+
+@pytest.mark.parametrize("what", MAY_HEAL)
+def test_once_ends_with_1_after_half_a_minute_for_what_may_heal(misled: dict[str, Collector], what: str) -> None:
+    assert misled[what].wait(2 * PATIENCE_S) == 1
+    assert PATIENCE_S - 1 < misled[what].seconds < PATIENCE_S + START_S
+    assert misled[what].log_lines(MAY_HEAL[what][1])
+
+
+def test_once_ends_with_1_after_half_a_minute_beside_a_collector_at_work(misled: dict[str, Collector]) -> None:
+    assert misled["lock"].wait(2 * PATIENCE_S) == 1
+    assert PATIENCE_S - 1 < misled["lock"].seconds < PATIENCE_S + START_S
+    assert misled["lock"].log_lines("standing by")
+    assert not misled["lock"].cycles()
