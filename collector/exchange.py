@@ -75,6 +75,7 @@ class Watchdog:
         self._stop = stop
         self._exchanges: set[Exchange] = set()
         self._busy = threading.Event()
+        self._never = threading.Event()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
@@ -101,7 +102,7 @@ class Watchdog:
             while True:
                 self._busy.wait()
                 self._look()
-                time.sleep(STEP_S)
+                self._never.wait(STEP_S)
         except Exception as error:
             self._stop.fail(error, "watchdog")
 
