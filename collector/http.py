@@ -65,6 +65,8 @@ class HttpClient:
         self._tally = tally
         self._pace = _Pace(rate, stop)
         self._paused_until = 0.0
+        self.last_date: tuple[str, float] | None = None
+        """The Date of the newest answer that had one, whatever its status, and the monotonic time at which it came."""
         self._watchdog = Watchdog(stop)
         self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=concurrency, pool_block=True)
         self._connect_to(base_url)
@@ -157,6 +159,8 @@ class HttpClient:
         try:
             response = self._exchange(target, limit_bytes, began)
             outcome = "unreadable"
+            if date := response.fields.get("date"):
+                self.last_date = date, time.monotonic()
             if response.status in accept:
                 value = None if response.status == 404 else json_value(response.body, response.fields, limit_bytes)
                 outcome = "no_content" if value is None else "ok"

@@ -1,5 +1,6 @@
 """Netbeam, ESnet's API for its interfaces and their measurements: what is asked, and what its answers mean (SPEC section 1)."""
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 
@@ -41,8 +42,6 @@ class Netbeam:
         self._timeout_s = timeout_s
         self._client = HttpClient(config_url, concurrency=concurrency, rate=rate, timeout_s=timeout_s, stop=stop, tally=tally)
         self._crew = Crew(concurrency, self._ask, self.outage, stop, once=once)
-        self._clock: tuple[int, float] | None = None
-        """Netbeam's time in ms when it was last known, and the monotonic time of that moment."""
 
     def list(self, now_ms: int) -> Listing:
         """The interfaces, as of `now_ms` or of Netbeam's clock when that is earlier.
@@ -60,17 +59,16 @@ class Netbeam:
             raise
         if not self._crew.away:
             self.outage.ended()
-        time_ms, clock_ahead_s = self._read_clock(answer, now_ms, began)
+        time_ms, clock_ahead_s = _compare_clocks(answer, now_ms, began)
         interfaces, skipped, doubles = _usable(answer.value)
         self._tally.add(Count.LISTING_ENTRIES_SKIPPED, doubles)
         return Listing(time_ms, interfaces, tuple(skipped), clock_ahead_s)
 
     def latest_ms(self, now_ms: int) -> int:
         """`now_ms`, or Netbeam's clock as last seen and counted on since, when that is earlier."""
-        if self._clock is None:
-            return now_ms
-        known_ms, at = self._clock
-        return min(now_ms, known_ms + int((time.monotonic() - at) * 1000))
+        date, at = self._client.last_date or ("", 0.0)
+        date_ms = _date_ms(date)
+        return now_ms if date_ms is None else min(now_ms, date_ms + int((time.monotonic() - at) * 1000))
 
     def fetch(
         self, windows: Sequence[Window], admit: Admit, release: Release, deliver: Callable[[Fetched], None], until: float
@@ -82,16 +80,6 @@ class Netbeam:
         """Close the connections; afterwards it cannot be used."""
         self._client.close()
 
-    def _read_clock(self, answer: Answer, now_ms: int, began: float) -> tuple[int, float]:
-        """The listing's time, and how many seconds our clock is ahead of Netbeam's."""
-        date = parse_date(answer.date)
-        date_ms = round(date.timestamp() * 1000) if date else 0
-        if not is_time(date_ms):
-            return now_ms, 0.0
-        at = time.monotonic()
-        self._clock = date_ms, at
-        return min(now_ms, date_ms), now_ms / 1000 + (at - began) - date_ms / 1000
-
     def _ask(self, window: Window, only_once: bool, until: float) -> Fetched | None:
         """See crew.Ask."""
         series = window.series
@@ -102,11 +90,31 @@ class Netbeam:
         tries = 1 if only_once else TRIES
         try:
             answer = self._client.get(path, query, limit_bytes=POINTS_BYTES, accept=NO_POINTS, tries=tries, until=until)
+            known_ms = _date_ms(answer.date)
+            if known_ms is not None and known_ms < window.end_ms:
+                # our clock is ahead, and no listing said so: points that nobody has yet must not be taken for missing
+                return Fetched(window, failure="our clock is ahead of Netbeam's, is NTP running?")
             return Fetched(window, _points(answer.value))
         except NotAskedError:
             return None
         except CollectorError as error:
             return Fetched(window, failure=str(error))
+
+
+@functools.lru_cache(maxsize=16)
+def _date_ms(header: str | None) -> int | None:
+    """The time in a Date header, in ms; None for none. Many answers have the same."""
+    date = parse_date(header)
+    date_ms = round(date.timestamp() * 1000) if date else 0
+    return date_ms if is_time(date_ms) else None
+
+
+def _compare_clocks(answer: Answer, now_ms: int, began: float) -> tuple[int, float]:
+    """The listing's time, and how many seconds our clock is ahead of Netbeam's."""
+    date_ms = _date_ms(answer.date)
+    if date_ms is None:
+        return now_ms, 0.0
+    return min(now_ms, date_ms), now_ms / 1000 + (time.monotonic() - began) - date_ms / 1000
 
 
 def _points(value: object) -> Sequence[object]:

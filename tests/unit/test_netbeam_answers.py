@@ -1,5 +1,6 @@
 """What Netbeam's answers mean, without a server: the client is replaced by a script of answers."""
 
+import time
 from typing import Any
 
 import pytest
@@ -24,11 +25,14 @@ class ScriptedClient:
         self.answer = answer
         self.asked: list[str] = []
         self.resumed = 0
+        self.last_date: tuple[str, float] | None = None
 
     def get(self, path: str, query: str = "", **_: Any) -> Answer:
         self.asked.append(path + query)
         if isinstance(self.answer, CollectorError):
             raise self.answer
+        if self.answer.date:
+            self.last_date = self.answer.date, time.monotonic()
         return self.answer
 
     def resume(self) -> None:
@@ -171,6 +175,21 @@ def test_listing_without_a_date_has_our_time(date: str | None) -> None:
     assert source.list(NOW).time_ms == NOW
     assert source.list(NOW).clock_ahead_s == 0
     assert source.latest_ms(NOW + 5) == NOW + 5
+
+
+def test_the_date_of_a_failed_answer_tells_netbeams_time_too() -> None:
+    source, client = netbeam(UnavailableError("status 503"))
+    client.last_date = DATE, time.monotonic()
+    assert NOW <= source.latest_ms(NOW + 3_600_000) < NOW + 60_000
+
+
+@pytest.mark.parametrize(("ahead_ms", "failed"), [(0, False), (1, True), (3_600_000, True)])
+def test_a_window_that_ends_later_than_netbeams_clock_is_no_answer(ahead_ms: int, failed: bool) -> None:
+    source, _ = netbeam(Answer(200, {"points": []}, DATE))
+    window = Window(WINDOW.series, WINDOW.begin_ms, NOW + ahead_ms)
+    got: list[Fetched] = []
+    source.fetch([window], lambda _: True, lambda _: None, got.append, float("inf"))
+    assert [each.failure is not None for each in got] == [failed]
 
 
 def test_netbeams_clock_is_counted_on_while_later_listings_fail(monkeypatch: pytest.MonkeyPatch) -> None:
