@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean
 
+from collector.model import GRID_MS
 from tests.bench.results import Results
 from tests.bench.stage import CYCLE_S, MINUTE_MS, Place, Stage, fill, rewind, settled_ms
 
@@ -38,6 +39,8 @@ def _backlog(stage: Stage, results: Results) -> None:
         if collector.wait(PATIENCE_S):
             raise RuntimeError(f"the backlog was not all collected:\n{collector.tail()}")
     messages = taken[0] + place.purge()
+    if messages < BACKLOG_INTERFACES * (BACKLOG_MS // GRID_MS + 1):
+        raise RuntimeError(f"only {messages} messages arrived")
     rate = messages / collector.seconds
     shown = f"{collector.peak_mib:.0f} MB ({messages} messages in {collector.seconds:.0f} s, {rate:,.0f}/s)"
     results.add("peak memory, ten-day backlog on 100 series", "<= 120 MB", shown, collector.peak_mib <= 120)

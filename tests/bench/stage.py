@@ -40,9 +40,8 @@ class Place:
 
     def purge(self) -> int:
         """Empty the queue; how many messages were in it."""
-        waiting = self.bus.waiting()
-        self.bus.rabbit.purge(self.bus.vhost, QUEUE)
-        return waiting
+        with self.bus.rabbit.channel(self.bus.vhost) as channel:
+            return int(channel.queue_purge(QUEUE).method.message_count)
 
 
 class Stage:
