@@ -2,6 +2,7 @@
 
 import logging
 import os
+import queue
 import signal
 import threading
 from types import FrameType
@@ -17,15 +18,26 @@ LAST_RESORT_S = 7.5
 
 def install(stop: Stop, code: int = 0) -> None:
     """Let signals set `stop`; to be called in the main thread. `code` is the exit code of the command when it is stopped."""
+    # The main thread may be interrupted while it holds the very lock that setting the event takes, and would wait for itself
+    # for ever: so another thread sets it. To put into a SimpleQueue is safe in a handler.
+    signalled: queue.SimpleQueue[None] = queue.SimpleQueue()
+    first = True
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
+        nonlocal first
+        if stop.is_set() or not first:
             os._exit(128 + number)
+        first = False
+        signalled.put(None)
+
+    def relay() -> None:
+        signalled.get()
         stop.set()
 
+    threading.Thread(target=relay, name="signals", daemon=True).start()
+    threading.Thread(target=_guard, args=(stop, code), name="guard", daemon=True).start()
     for each in SIGNALS:
         signal.signal(each, handle)
-    threading.Thread(target=_guard, args=(stop, code), name="guard", daemon=True).start()
 
 
 def _guard(stop: Stop, code: int) -> None:
