@@ -3,7 +3,7 @@
 import pytest
 
 from collector.contracts import Outcome
-from collector.model import Window
+from collector.model import Listing, Table, Window
 from collector.report import CycleOutcome
 from tests.fakes import HOUR_MS, no_points, three_points
 from tests.world import SETTLED_MS, World, behind, hurry
@@ -83,9 +83,30 @@ def test_second_windows_that_got_no_try_are_outstanding() -> None:
 
 def test_cycle_that_is_over_before_its_windows_starts_none() -> None:
     world = World(behind(3))
-    report = world.run(0)
+    read = world.store.read
+
+    def slow_read(now_ms: int) -> Table:
+        world.clock.advance(900)
+        return read(now_ms)
+
+    world.store.read = slow_read  # type: ignore[method-assign]
+    report = world.run(900)
     assert world.asked == []
     assert (report.outcome, report.outstanding, report.listed) == (CycleOutcome.CUT, 3, 3)
+
+
+@pytest.mark.parametrize("listing_s", [900, 1000, 1799, 2700])
+def test_listing_that_lasts_until_the_next_cycle_is_due_costs_that_cycle_and_not_the_windows(listing_s: float) -> None:
+    world = World(behind(3))
+    listed = world.source.list
+
+    def slow_list(now_ms: int) -> Listing:
+        world.clock.advance(listing_s)
+        return listed(now_ms)
+
+    world.source.list = slow_list  # type: ignore[method-assign]
+    report = world.run(900)
+    assert (report.outcome, report.outstanding, len(world.asked)) == (CycleOutcome.COMPLETE, 0, 3)
 
 
 def test_only_cycle_goes_on_until_all_is_done() -> None:
