@@ -96,6 +96,13 @@ class Cycle:
         idle = self._collect(due, now_ms, until, progress)
         return self._report(now_ms, due, idle, progress)
 
+    def forget_listings(self) -> None:
+        """What earlier listings lacked says nothing after a time in which another collector may have worked.
+
+        It may have seen the interfaces again: to retire them as of the old listing would leave a gap behind their checkpoints.
+        """
+        self._held.clear()
+
     def _list(self, now_ms: int, progress: Progress) -> Listing | None:
         try:
             listing = self._parts.source.list(now_ms)

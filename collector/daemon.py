@@ -135,6 +135,13 @@ class Daemon:
             self._pause(max(delay, GLANCE_S / 10))
         return False
 
+    def _take_lock_again(self, cycle: Cycle) -> bool:
+        """As `_take_lock`; another collector may have worked in the meantime."""
+        if not self._take_lock():
+            return False
+        cycle.forget_listings()
+        return True
+
     def _opened(self) -> bool:
         try:
             self._store.open()
@@ -149,7 +156,7 @@ class Daemon:
             report = self._cycle(cycle, due)
             if report is None:
                 self._pause(next(delays))
-                if not self._take_lock():
+                if not self._take_lock_again(cycle):
                     return 0 if self._stop.is_set() else 1
                 continue
             delays = growing(*CONNECT_DELAYS_S)
@@ -158,7 +165,7 @@ class Daemon:
             if self._cycles is not None and done >= self._cycles:
                 break
             self._wait_for(due, at_once=report.outcome is not CycleOutcome.COMPLETE and report.outstanding > 0)
-            if not self._store.holds_lock() and not self._take_lock():
+            if not self._store.holds_lock() and not self._take_lock_again(cycle):
                 break
         return 0 if self._signalled() else code
 

@@ -123,6 +123,16 @@ def test_short_list_is_held_back_until_a_second_one_an_interval_later() -> None:
     assert {row.active_until_ms for row in world.store.rows.values()} == {None, NOW_MS}
 
 
+def test_short_list_is_the_first_one_again_after_another_collector_may_have_worked() -> None:
+    world = World(behind(40), listed=[resource(number) for number in range(1, 21)])
+    assert world.run().held_back == 20
+    world.cycle.forget_listings()
+    first = world.next()
+    assert (first.held_back, first.retired, first.active) == (20, 0, 40)
+    assert world.next().retired == 20
+    assert {row.active_until_ms for row in world.store.rows.values()} == {None, first.start_ms}
+
+
 def test_only_cycle_retires_nothing_of_a_short_list_and_says_what_would_accept_it(caplog: pytest.LogCaptureFixture) -> None:
     world = World(behind(40), listed=[resource(number) for number in range(1, 21)], once=True)
     report = world.run()
