@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from collector.backoff import growing
@@ -18,6 +18,8 @@ PROBE_MOST_S = 30.0
 """Between two windows that are asked while the source is away (SPEC section 1)."""
 LATE_S = 0.5
 """What is in flight gets this much longer than the grace of a stop; who is stuck even then is left behind."""
+LAME_FAILURES = 5
+"""So many windows of a device fail in a row before its other windows come after those of all other devices."""
 _LOOK_S = 0.25
 
 Ask = Callable[[Window, bool, float], Fetched | None]
@@ -65,6 +67,17 @@ class _Batch:
         self.taken -= 1
         self.pending.appendleft(window)
 
+    def defer_lame(self, devices: Collection[str]) -> None:
+        """Put these devices' windows behind all others, but for the first of each, which shows whether it answers again."""
+        first: set[str] = set()
+        later: list[Window] = []
+        sooner: list[Window] = []
+        for window in self.pending:
+            device = window.series.device
+            (later if device in devices and device in first else sooner).append(window)
+            first.add(device)
+        self.pending = deque(sooner + later)
+
     def defer(self, suspects: set[str]) -> None:
         """Put the suspects' windows behind all others."""
         later = [window for window in self.pending if window.series.device in suspects]
@@ -87,6 +100,8 @@ class Crew:
         self._batch: _Batch | None = None
         self._threads: list[threading.Thread] = []
         self._last_failure = ""
+        self._failures: dict[str, int] = {}
+        """Windows that failed in a row, by device; kept from batch to batch."""
 
     @property
     def away(self) -> bool:
@@ -100,6 +115,9 @@ class Crew:
         if self._stop.is_set() or not windows:
             return
         batch = _Batch(admit, release, deliver, until, deque(windows))
+        lame = {device for device, failures in self._failures.items() if failures >= LAME_FAILURES}
+        if lame:
+            batch.defer_lame(lame)
         self._breaker.begin()
         at_once = self.away
         with self._changed:
@@ -169,13 +187,18 @@ class Crew:
                 self._changed.notify_all()
 
     def _note(self, batch: _Batch, fetched: Fetched, alone: bool) -> None:
-        breaker = self._breaker
+        breaker, device = self._breaker, fetched.window.series.device
         if fetched.failure is not None:
             self._last_failure = fetched.failure
-            breaker.failed(fetched.window.series.device, alone)
+            self._failures[device] = self._failures.get(device, 0) + 1
+            if self._failures[device] == LAME_FAILURES:
+                # else one whose every answer takes all tries to time out has every thread wait for it before long
+                batch.defer({device})
+            breaker.failed(device, alone)
             if breaker.mode is Mode.AWAY:
                 self._outage.failed(fetched.failure)
             return
+        self._failures.pop(device, None)
         doubted = breaker.mode is not Mode.FULL
         if doubted:
             batch.defer(breaker.suspects)

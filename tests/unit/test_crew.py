@@ -130,10 +130,10 @@ def test_after_twenty_failures_others_are_asked_one_at_a_time_and_five_of_them_d
 
 def test_success_of_another_device_brings_back_full_speed_with_the_failed_ones_last() -> None:
     rig = Rig(size=1)
-    batch = windows(300, devices=3)
-    rig.fails = lambda window: window.series.device == "d0"
+    batch = windows(400, devices=100)  # four on each
+    rig.fails = lambda window: window.series.device in ("d0", "d1", "d2", "d3", "d4", "d5")
     rig.fetch(batch)
-    assert rig.asked == batch[:20] + batch[100:] + batch[20:100]
+    assert rig.asked == batch[:21] + batch[24:] + batch[21:24]
     assert not rig.outage.down
     rig.stop.set()
 
@@ -322,3 +322,43 @@ def test_pause_that_the_source_wants_ends_the_batch_and_is_no_failure_of_a_devic
     assert not crew.away
     assert not outage.down
     stop.set()
+
+
+class TestOneDeviceFails:
+    """SPEC section 3: a window that failed holds up nobody else, however long each of its tries takes."""
+
+    @staticmethod
+    def spread() -> list[Window]:
+        """Ten devices of ten windows, by turns, so that there are never many failures in a row."""
+        each = windows(100)
+        return [each[number % 10 * 10 + number // 10] for number in range(100)]
+
+    @staticmethod
+    def of_lame(asked: list[Window]) -> list[int]:
+        return [place for place, window in enumerate(asked) if window.series.device == "d3"]
+
+    def test_its_windows_come_after_all_others_once_some_have_failed(self, rig: Rig) -> None:
+        rig.fails = lambda window: window.series.device == "d3"
+        rig.fetch(self.spread())
+        places = self.of_lame(rig.asked)
+        assert len(places) == 10
+        assert min(places[-4:]) >= 90  # the first five, and what three other threads may have had in hand
+        assert not rig.outage.down
+
+    def test_it_is_tried_with_one_window_before_others_in_the_next_batch(self, rig: Rig) -> None:
+        rig.fails = lambda window: window.series.device == "d3"
+        rig.fetch(self.spread())
+        rig.asked.clear()
+        rig.fetch(self.spread())
+        places = self.of_lame(rig.asked)
+        assert places[0] < 10
+        assert places[1] >= 86
+
+    def test_it_is_like_all_others_again_when_it_has_answered(self, rig: Rig) -> None:
+        rig.fails = lambda window: window.series.device == "d3"
+        rig.fetch(self.spread())
+        rig.fails = lambda _: False
+        rig.fetch(self.spread())
+        rig.asked.clear()
+        rig.fetch(self.spread())
+        assert self.of_lame(rig.asked)[4] < 60
