@@ -166,6 +166,13 @@ class Response(http.client.HTTPResponse):
         if len(self.body) > limit_bytes:
             raise TooLargeError
 
+    def _read_next_chunk_size(self) -> int:
+        """http.client takes a negative size, and then reads until the other side ends, whatever the limit."""
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
+        if size < 0:
+            raise http.client.HTTPException("chunk of a negative size")
+        return size
+
     def _read_status_line(self) -> tuple[int, int]:
         line = self.fp.readline(MAX_LINE_BYTES + 1)
         if not line:
