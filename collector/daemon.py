@@ -89,7 +89,7 @@ class Daemon:
     def _work(self) -> int:
         self._publisher.start()
         if not (self._connect() and self._take_lock(first=True)):
-            return 0 if self._stop.is_set() else 1
+            return self._given_up()
         patience_s = max(0.0, self._give_up_at - self._monotonic()) if self._once else None
         cycle = parts.cycle(
             self._config, self._source, self._store, self._publisher, self._stop, self._tally,
@@ -142,6 +142,18 @@ class Daemon:
         cycle.forget_listings()
         return True
 
+    def _given_up(self) -> int:
+        """The exit code when waiting for the systems or the lock has ended; says for what `--once` waited in vain."""
+        if self._stop.is_set():
+            return 0
+        if self._board.role is Role.STANDBY:
+            log.error("gave up, another collector is at work patience_seconds=%.0f", ONCE_PATIENCE_S)
+        else:
+            outages = [each for each in (self._store.outage, self._publisher.outage) if each.down or not each.up_once]
+            names = " and ".join(each.dependency for each in outages)
+            log.error("gave up waiting for=%r patience_seconds=%.0f", names, ONCE_PATIENCE_S)
+        return 1
+
     def _opened(self) -> bool:
         try:
             self._store.open()
@@ -157,7 +169,7 @@ class Daemon:
             if report is None:
                 self._pause(next(delays))
                 if not self._take_lock_again(cycle):
-                    return 0 if self._stop.is_set() else 1
+                    return self._given_up()
                 continue
             delays = growing(*CONNECT_DELAYS_S)
             done += 1

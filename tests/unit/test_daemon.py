@@ -1,0 +1,66 @@
+"""`run --once` that waits in vain."""
+
+import itertools
+import logging
+
+import pytest
+
+from collector import daemon as daemon_module
+from collector.config import Config
+from collector.daemon import Daemon
+from collector.errors import UnavailableError
+from collector.stop import Stop
+from collector.tally import Tally
+from tests.fakes import FakePublisher, FakeSource, FakeStore, no_points
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(daemon_module, "CONNECT_DELAYS_S", (0.001, 0.001))
+    monkeypatch.setattr(daemon_module, "GLANCE_S", 0.001)
+
+
+class Vain:
+    """A run of `--once` whose clock goes on by 10 s whenever it is read."""
+
+    def __init__(self, store: FakeStore, caplog: pytest.LogCaptureFixture) -> None:
+        self.store, self.publisher, self.stop = store, FakePublisher(), Stop()
+        self.publisher.outage.ended()
+        self._caplog = caplog
+
+    def run(self) -> tuple[int, list[str]]:
+        """The exit code, and the lines that say something is wrong for good."""
+        clock = itertools.count(0.0, 10.0)
+        source = FakeSource([], no_points)
+        config = Config.from_mapping({"METRICS_PORT": "0"}, without={"rmq", "mysql"})
+        daemon = Daemon(
+            config, source, self.store, self.publisher, self.stop, Tally(), once=True, monotonic=lambda: next(clock)
+        )  # fmt: skip
+        code = daemon.serve()
+        return code, [record.getMessage() for record in self._caplog.records if record.levelno >= logging.ERROR]
+
+
+class AnotherWorks(FakeStore):
+    """The lock is somebody else's."""
+
+    def open(self, create: bool = True) -> None:
+        self.outage.ended()
+
+    def take_lock(self, timeout_s: float) -> bool:
+        return False
+
+
+def test_once_says_what_it_waited_for_in_vain(caplog: pytest.LogCaptureFixture) -> None:
+    store = FakeStore()
+    store.errors["open"] = UnavailableError("connection refused")
+    assert Vain(store, caplog).run() == (1, ["gave up waiting for='MySQL' patience_seconds=30"])
+
+
+def test_once_says_that_another_collector_is_at_work(caplog: pytest.LogCaptureFixture) -> None:
+    assert Vain(AnotherWorks(), caplog).run() == (1, ["gave up, another collector is at work patience_seconds=30"])
+
+
+def test_once_that_is_stopped_while_it_waits_has_nothing_to_complain_about(caplog: pytest.LogCaptureFixture) -> None:
+    run = Vain(AnotherWorks(), caplog)
+    run.stop.set()
+    assert run.run() == (0, [])
