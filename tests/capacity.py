@@ -13,6 +13,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 TIMES = (1, 10, 100)
+LISTING_BYTES = 64 * 2**20
+"""A longer listing is not read (Netbeam answers with about 5 MB today)."""
 MIB_AT_REST = 40.0
 """A collector without a table, about."""
 
@@ -57,6 +59,8 @@ class Rates:
     """Seconds for an interface of the listing: transfer, parsing, reading the table, reconciling."""
     database: float = 0.00015
     """Seconds in the database for a row and cycle."""
+    listing_bytes: float = 500.0
+    """Of an interface in the listing, as it stands; ESnet's has 5 MB."""
     row_mib: float = 0.0036
     """The collector's memory for an interface, in MiB."""
 
@@ -96,6 +100,7 @@ class Estimate:
     broker_s: float
     listing_s: float
     database_s: float
+    listing_mib: float
     memory_mib: float
 
     @property
@@ -105,13 +110,14 @@ class Estimate:
 
     @property
     def uses(self) -> dict[str, float]:
-        """How much of the interval each part takes: beyond 1 it cannot keep up."""
+        """How much each part takes of its limit, which is the interval but for the listing's size: beyond 1 it gives out."""
         interval = self.network.interval
         return {
             "Netbeam's latency": self.requests_s / interval,
             "the collector's CPU": (self.collector_s + self.listing_s) / interval,
             "the broker": self.broker_s / interval,
             "the database": self.database_s / interval,
+            "the listing's size": self.listing_mib * 2**20 / LISTING_BYTES,
         }
 
     @property
@@ -130,6 +136,7 @@ ANSWERS = {
     "the collector's CPU": "more than one collector, each with a share of the interfaces and a table of its own: {collectors}",
     "the broker": "a clustered RabbitMQ with several queues, on {brokers} cores or nodes of the measured speed",
     "the database": "a database and a table for each collector",
+    "the listing's size": "a listing in parts, or one for each of several collectors: {listing_mib:,.0f} MiB are over the limit",
 }
 """What then."""
 
@@ -143,6 +150,7 @@ def estimate(network: Network, rates: Rates) -> Estimate:
         broker_s=network.messages / rates.broker_rate,
         listing_s=network.interfaces * rates.listing,
         database_s=network.interfaces * rates.database,
+        listing_mib=network.interfaces * rates.listing_bytes / 2**20,
         memory_mib=MIB_AT_REST + network.interfaces * rates.row_mib,
     )
 
@@ -154,6 +162,7 @@ def answer(limit: str, made: Estimate) -> str:
         needed=-int(-network.requests * network.latency // network.interval),
         collectors=-int(-made.uses["the collector's CPU"] // 1),
         brokers=-int(-made.uses["the broker"] // 1),
+        listing_mib=made.listing_mib,
     )
 
 
@@ -174,7 +183,7 @@ def report(network: Network, rates: Rates) -> str:
         "messages a cycle": [f"{each.network.messages:,.0f}" for each in made],
         "messages a second, averaged": [f"{each.network.messages / network.interval:,.0f}" for each in made],
         "cycle time": [f"{each.cycle_s:,.0f} s{'' if each.fits else ' (too long)'}" for each in made],
-        **{f"{name}, of the interval": [f"{each.uses[name]:.1%}" for each in made] for name in made[0].uses},
+        **{f"{name}, of its limit": [f"{each.uses[name]:.1%}" for each in made] for name in made[0].uses},
         "the collector's memory": [f"{each.memory_mib:,.0f} MiB" for each in made],
     }
     lines += [f"| {name} | " + " | ".join(cells) + " |" for name, cells in rows.items()]

@@ -40,9 +40,16 @@ def test_part_that_uses_most_of_the_interval_gives_out_first() -> None:
 def test_what_cannot_keep_up_is_named_worst_first_with_what_helps() -> None:
     made = estimate(replace(ESNET, interfaces=1_067_900), Rates(broker_rate=20_000))
     assert not made.fits
-    assert made.limits[:2] == ["Netbeam's latency", "the broker"]
+    assert made.limits[:3] == ["the listing's size", "Netbeam's latency", "the broker"]
     assert "178 of NETBEAM_CONCURRENCY's 256" in answer("Netbeam's latency", made)
     assert "6 cores or nodes" in answer("the broker", made)
+
+
+def test_listing_over_64_mib_is_a_limit_of_its_own() -> None:
+    slow_growth = Rates(request_cpu=0, message_cpu=0, broker_rate=1e9, listing=0, database=0, listing_bytes=500)
+    name, times = first_to_give_out(replace(ESNET, concurrency=256), slow_growth)
+    assert name == "the listing's size"
+    assert times == pytest.approx(64 * 2**20 / (10_679 * 500))
 
 
 def test_rates_come_from_the_benchmarks_figures() -> None:
