@@ -147,6 +147,8 @@ class Cycle:
         if table.untrusted:
             named = "; ".join(f"id {row.id} {row.name}: {row.reason}" for row in table.untrusted[:MOST_NAMED])
             log.warning("rows that cannot be trusted are left alone count=%d rows=%r", len(table.untrusted), named)
+            if not any(row.active for row in table.rows):
+                progress.failed.append("no active row of the table can be trusted: is the clock right?")
         progress.table = table
         self._beat()
         return table
@@ -276,10 +278,10 @@ class Cycle:
         if broker.down and (progress.outstanding or progress.windows[Outcome.LOST.value] or parts.announcements.left):
             progress.failed.append(f"{broker.dependency} is not available: {broker.last_error}")
         progress.failed += [f"no queue takes messages with routing key {key}" for key in parts.gate.unroutable]
-        progress.conclude()
+        active = {row.id for row, _ in collected(progress.table.rows) if row.active}
+        progress.conclude(len(active) * len(self._plan_rules.record_types) - len(idle))
         for outcome, count in progress.windows.items():
             parts.tally.add(Count.WINDOWS, count, outcome)
-        active = {row.id for row, _ in collected(progress.table.rows) if row.active}
         report = progress.report(
             seconds=self._monotonic() - progress.began,
             database_s=parts.store.database_s,

@@ -60,6 +60,8 @@ class Netbeam:
         if not self._crew.away:
             self.outage.ended()
         time_ms, clock_ahead_s = _compare_clocks(answer, now_ms, began)
+        if not is_time(time_ms):
+            raise AnswerError(f"our clock is wrong, is NTP running? It says {now_ms} ms since 1970")
         interfaces, skipped, doubles = _usable(answer.value)
         self._tally.add(Count.LISTING_ENTRIES_SKIPPED, doubles)
         return Listing(time_ms, interfaces, tuple(skipped), clock_ahead_s)

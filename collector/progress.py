@@ -52,8 +52,8 @@ class Progress:
         else:
             self.windows[result.outcome.value] += 1
 
-    def conclude(self) -> None:
-        """Turn the counts of single windows into lines for the operator."""
+    def conclude(self, series: int) -> None:
+        """Turn the counts of single windows into lines for the operator; `series` is how many are asked in most cycles."""
         for reason, count in self.failures.most_common(5):
             self.left.append(f"{count} windows failed: {reason}")
         for outcome in (Outcome.REFUSED, Outcome.RETURNED, Outcome.LOST):
@@ -65,7 +65,9 @@ class Progress:
         if self.outstanding:
             self.left.append(f"{self.outstanding} windows got no try")
         tried = sum(self.windows.values())
-        if tried and not (self.windows["done"] or self.windows["empty"] or self.windows["moved"] or self.windows["held"]):
+        got_through = any(self.windows[outcome] for outcome in ("done", "empty", "moved", "held"))
+        # a few that fail by themselves and are due more often than the others are no failure of the whole
+        if tried and 2 * tried >= series and not got_through:
             self.failed.append("no window got through")
 
     def lag(self, record_types: tuple[RecordType, ...], idle: set[Series], end_ms: int) -> dict[RecordType, Lag]:

@@ -64,6 +64,8 @@ def judge(standing: Standing, max_lag_s: float) -> list[str]:
         for record_type, lag in standing.lag().items()
         if lag.median_s > max_lag_s
     ]
+    if standing.untrusted and not standing.count(State.ACTIVE):
+        faults.append(f"none of the {len(standing.untrusted)} rows can be trusted")
     if late := standing.late:
         worst = max(late, key=lambda each: each.behind_s)
         faults.append(

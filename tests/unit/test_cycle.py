@@ -2,6 +2,7 @@
 
 import logging
 import re
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -204,6 +205,21 @@ def test_rows_that_cannot_be_trusted_are_one_warning_a_cycle(caplog: pytest.LogC
     (line,) = warnings(caplog, "trusted")
     assert "id 8 a/b: status is '2'" in line
     assert "\n" not in line
+
+
+def test_table_of_which_no_row_can_be_trusted_fails_the_cycle() -> None:
+    world = World(listed=[resource(1)])
+    world.store.untrusted = (UntrustedRow(8, resource(1), "active_from is ahead of our clock"),)
+    report = world.run()
+    assert report.outcome is CycleOutcome.FAILED
+    assert report.reasons == ("no active row of the table can be trusted: is the clock right?",)
+
+
+def test_few_that_fail_and_are_due_alone_are_no_failure_of_the_whole() -> None:
+    up_to_date = [replace(row, checkpoints={RecordType.TRAFFIC: SETTLED_MS}) for row in behind(20, first_id=2)]
+    report = World([*behind(1), *up_to_date], lambda window: "status 500").run()
+    assert report.outcome is CycleOutcome.COMPLETE
+    assert report.reasons == ("1 windows failed: status 500",)
 
 
 def test_lag_is_how_far_active_series_are_behind_and_leaves_idle_ones_out() -> None:

@@ -177,6 +177,12 @@ def test_listing_without_a_date_has_our_time(date: str | None) -> None:
     assert source.latest_ms(NOW + 5) == NOW + 5
 
 
+def test_clock_of_a_machine_that_has_just_come_up_fails_the_listing_alone() -> None:
+    source, _ = netbeam(listing([{"resource": "a"}], DATE))
+    with pytest.raises(AnswerError, match="our clock is wrong, is NTP running"):
+        source.list(86_400_000)
+
+
 def test_the_date_of_a_failed_answer_tells_netbeams_time_too() -> None:
     source, client = netbeam(UnavailableError("status 503"))
     client.last_date = DATE, time.monotonic()

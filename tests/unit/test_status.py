@@ -100,6 +100,11 @@ def test_furthest_behind_come_first_and_the_punctual_are_left_out() -> None:
     assert [each.behind_s for each in found.furthest(2)] == [50, 7]
 
 
+def test_max_lag_fails_where_no_row_can_be_trusted() -> None:
+    nothing = Standing(NOW_MS, DUE_MS, 60.0, (), (UntrustedRow(1, resource(1), "status is '2'"),))
+    assert status.judge(nothing, 60) == ["none of the 1 rows can be trusted"]
+
+
 def test_max_lag_judges_the_median_of_each_record_type() -> None:
     rows = [row(1, 100, 10, 0), row(2, 300, 10, 0), row(3, 5000, 10, 4000)]
     assert status.judge(standing(rows), 300) == []
