@@ -235,6 +235,6 @@ def _synthetic(device: int, index: int) -> tuple[str, int | None]:
     again = device // (len(SITES) * len(KINDS))
     number = index // len(PORT_NAMES) + 1
     port = PORT_NAMES[index % len(PORT_NAMES)].format(a=number // 10, b=number % 10, n=number)
-    silent = (index * 7 + device) % 16 < 7
+    silent = (index * 7 + device + 7) % 16 < 7
     speed_mbps = None if silent else SPEEDS_MBPS[(index + device) % len(SPEEDS_MBPS)]
     return f"devices/{site}-{kind}{again or ''}/interfaces/{port}", speed_mbps
