@@ -61,6 +61,7 @@ class Cycle:
         plan_rules: PlanRules,
         *,
         once: bool = False,
+        options: str = "",
         beat: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -68,6 +69,8 @@ class Cycle:
         self._reconcile_rules = reconcile_rules
         self._plan_rules = plan_rules
         self._once = once
+        self._options = options
+        """Of the command line, for the `backfill` command that a warning names: the same table, the same way out."""
         self._beat = beat
         self._monotonic = monotonic
         self._turn = 0
@@ -185,7 +188,7 @@ class Cycle:
         if skipped:
             begin = _iso(min(span.skipped_from_ms for span in skipped if span.skipped_from_ms is not None))
             end = _iso(max(span.begin_ms for span in skipped))
-            command = f"python esnet_collector.py backfill --begin {begin} --end {end}"
+            command = f"python esnet_collector.py backfill --begin {begin} --end {end}{self._options}"
             log.warning("series further behind than MAX_BACKLOG start there series=%d fetch_the_rest=%r", len(skipped), command)
         return due
 

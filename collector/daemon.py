@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shlex
 import time
 from collections.abc import Callable, Iterator
 
@@ -39,7 +40,8 @@ def run(config: Config, *, once: bool = False, sqlite: str | None = None, to_std
     source = parts.source(config, stop, tally, once=once)
     store = parts.store(config, sqlite, stop, tally)
     publisher = parts.publisher(config, to_stdout, stop, tally)
-    return Daemon(config, source, store, publisher, stop, tally, once=once).serve()
+    options = (f" --sqlite={shlex.quote(sqlite)}" if sqlite is not None else "") + (" --stdout" if to_stdout else "")
+    return Daemon(config, source, store, publisher, stop, tally, once=once, options=options).serve()
 
 
 class Daemon:
@@ -56,6 +58,7 @@ class Daemon:
         *,
         once: bool = False,
         cycles: int | None = None,
+        options: str = "",
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -63,6 +66,7 @@ class Daemon:
         self._source, self._store, self._publisher = source, store, publisher
         self._stop, self._tally = stop, tally
         self._once = once
+        self._options = options
         self._cycles = 1 if once else cycles
         self._wall, self._monotonic = wall, monotonic
         self._give_up_at = monotonic() + ONCE_PATIENCE_S if once else math.inf
@@ -93,7 +97,7 @@ class Daemon:
         patience_s = max(0.0, self._give_up_at - self._monotonic()) if self._once else None
         cycle = parts.cycle(
             self._config, self._source, self._store, self._publisher, self._stop, self._tally,
-            once=self._once, patience_s=patience_s, beat=self._board.beat,
+            once=self._once, patience_s=patience_s, beat=self._board.beat, options=self._options,
         )  # fmt: skip
         return self._loop(cycle)
 

@@ -87,6 +87,7 @@ def cycle(
     once: bool,
     patience_s: float | None,
     beat: Callable[[], None],
+    options: str = "",
 ) -> Cycle:
     """The cycle over these systems."""
     door = gate(config, publisher, stop, may_work=store.holds_lock, patience_s=patience_s)
@@ -106,6 +107,7 @@ def cycle(
         ReconcileRules(config.record_types, _ms(config.initial_lookback_s), poll_ms, config.max_retired_share),
         plan_rules(config),
         once=once,
+        options=options,
         beat=beat,
     )
 
