@@ -249,6 +249,11 @@ class Cycle:
         if result.outcome is None:
             memory.failed(window)
             return
+        if window.between_points and not result.points:
+            # says nothing about the series or Netbeam
+            if result.outcome is Outcome.CONFIRMED:
+                self._confirmed[window] = "empty"
+            return
         silence.add(window, memory.talks(window.series), result.points)
         if result.outcome is Outcome.CONFIRMED:
             if result.points:

@@ -103,6 +103,11 @@ class Window:
         """How many points of Netbeam's grid the window can hold, at the most."""
         return (self.end_ms - self.begin_ms) // GRID_MS + 1
 
+    @property
+    def between_points(self) -> bool:
+        """Whether no point of the grid is in it: the rest that is left when a series began between two full minutes."""
+        return -(-self.begin_ms // GRID_MS) * GRID_MS >= self.end_ms
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

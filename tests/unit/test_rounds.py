@@ -199,3 +199,12 @@ def test_window_that_needs_more_than_all_room_is_fetched_all_the_same() -> None:
     world = World(behind(3, days), max_window_ms=days)
     assert world.run().outcome is CycleOutcome.COMPLETE
     assert world.asked == [1, 2, 3]
+
+
+@pytest.mark.parametrize("once", [False, True])
+def test_rests_too_short_for_a_point_are_no_silence(once: bool) -> None:
+    world = World(behind(12, 6 * HOUR_MS + 1000), lambda window: [] if window.between_points else three_points(window), once=once)
+    report = world.run()
+    assert lengths(world.source.asked[12:]) == [1 / 3600] * 12
+    assert (report.outcome, report.reasons) == (CycleOutcome.COMPLETE, ())
+    assert world.checkpoints() == [0] * 12
