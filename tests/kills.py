@@ -96,8 +96,9 @@ def _round(rig: Rig, after_s: float) -> tuple[Counts, Counts, float]:
     time.sleep(after_s)  # the one moment that nothing announces
     collector.kill()
     assert rig.bus
-    vhost, rabbit = rig.bus.vhost, rig.bus.rabbit
-    wait_for(lambda: not rabbit.connections(vhost), what="the end of the dead collector's connection")  # all of it is read
+    rabbit = rig.bus.rabbit
+    # its connection and its channel end when the broker has read and routed all that was on the way
+    wait_for(lambda: rabbit.eval("{rabbit_networking:connections(), rabbit_channel:list()}") == "{[], []}", what="the end")
     before = rig.check()
     rig.behaviour.latency_s = 0
     clean = rig.once(timeout_s=CLEAN_S)
