@@ -17,7 +17,8 @@ DATABASE = "esnet_db"
 PREFIX = "esnet-test-"
 """Of everything else that is made here."""
 COMPOSE = ["docker-compose"] if shutil.which("docker-compose") else ["docker", "compose"]
-PATIENCE_S = 90.0
+PATIENCE_S = 120.0
+"""Most of it for name look-ups: after a restart Podman's name server may be silent for half a minute."""
 PAUSE_S = 0.3
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.container.engine import DATABASE, Project, Yard, docker, health, inspect, logs, published, state, wait_for
+from tests.container.engine import DATABASE, PATIENCE_S, Project, Yard, docker, health, inspect, logs, published, state, wait_for
 from tests.container.project import copy_project, lines
 from tests.container.systems import INTERFACES, Bus, Netbeam, OddPasswords, Stack
 
@@ -33,7 +33,7 @@ TAKE_OVER_S = 30.0
 STOP_S = 10.0
 
 
-def wait_for_cycle(container: str, number: int = 1, seconds: float = 90.0) -> float:
+def wait_for_cycle(container: str, number: int = 1, seconds: float = PATIENCE_S) -> float:
     """Wait until the container has logged so many complete cycles."""
     return wait_for("a complete cycle", lambda: logs(container).count(COMPLETE) >= number, about=container, seconds=seconds)
 
@@ -50,6 +50,11 @@ def test_collector_waits_for_the_database_s_first_boot(stack: Stack) -> None:
     wait_for_cycle(collector)
     assert "MySQL is not available" in logs(collector)
     assert inspect(collector)["RestartCount"] == 0
+
+
+def test_nothing_that_the_compose_file_takes_from_env_looks_like_a_misspelt_option(stack: Stack) -> None:
+    assert {"COLLECTOR_IMAGE", "DB_VOLUME", "DB_PORT"} <= stack.settings.keys()
+    assert "is not an option" not in logs(stack.container("collector"))
 
 
 def test_interfaces_are_in_the_table_and_messages_on_the_broker(stack: Stack, netbeam: Netbeam) -> None:
