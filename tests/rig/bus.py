@@ -1,5 +1,6 @@
 """The bus as its consumer sees it: a vhost of its own, one queue that takes both keys, and everything that was heard there."""
 
+import json
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -77,7 +78,20 @@ class Bus:
                     seen, deadline = taken, time.monotonic() + IDLE_S
                 elif time.monotonic() > deadline:
                     raise RuntimeError(f"the queue stopped after {taken} of {expected} messages")
+        self._await_return()
         return self.heard
+
+    def _await_return(self) -> None:
+        """Wait until what came beyond those that were taken is in the queue again.
+
+        The broker puts back what a closed channel had only after it has let the channel go: who counts at once finds less.
+        """
+        queue = f"rabbit_misc:r(<<{json.dumps(self.vhost.name)}>>, queue, <<{json.dumps(QUEUE)}>>)"
+        count = f"{{ok, Q}} = rabbit_amqqueue:lookup({queue}), [{{_, N}}] = rabbit_amqqueue:info(Q, [messages_unacknowledged]), N"
+        deadline = time.monotonic() + IDLE_S
+        while self.rabbit.eval(count) != "0":
+            if time.monotonic() > deadline:
+                raise RuntimeError("the queue did not get back what a closed channel had")
 
     def close(self) -> None:
         """Remove the vhost with everything in it."""
