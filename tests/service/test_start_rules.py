@@ -94,7 +94,7 @@ class TestStart:
 
     def test_a_returning_interface_starts_at_the_checkpoint_of_its_earlier_row_when_that_is_later(self, rig: Rig) -> None:
         name = talkers(rig)[0]
-        end_ms = now_of(rig) - 20 * MINUTE_MS
+        end_ms = (now_of(rig) - 20 * MINUTE_MS) // MINUTE_MS * MINUTE_MS
         later_ms = end_ms + 10 * MINUTE_MS
         rig.table.insert(name, end_ms - HOUR_MS, end_ms, traffic=later_ms, errors=end_ms, discards=end_ms - MINUTE_MS)
         rig.remember_starts()
