@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 ADVANCE_S = 10.0
 """Confirmed windows are written together about so often: after a crash no more than these are published twice.
 
-Every 5 s a full cycle spent 2.3 to 2.5 % of its time in the database; every 10 s it is 2.0 to 2.2 %, on a machine as busy.
+Every 5 s a full cycle spent 2.3 to 2.5 % of its time in the database; every 10 s 1.5 % (on a quieter machine).
 """
 MOST_NAMED = 10
 CLOCK_TOLERANCE_S = 60.0
