@@ -69,7 +69,7 @@ def json_reply(value: Any, **headers: str) -> bytes:
 
 def gzip_reply(body: bytes) -> bytes:
     """A 200 with this body compressed."""
-    return reply(gzip.compress(body), headers={"Content-Encoding": "gzip"})
+    return reply(gzip.compress(body, mtime=0), headers={"Content-Encoding": "gzip"})
 
 
 class RawServer:
