@@ -14,6 +14,7 @@ from tests.rig.heard import Heard
 from tests.rig.invariant import Counts, Starts, check_invariant, starts_of
 from tests.rig.running import Collector
 from tests.rig.tables import RECORD_TYPES, Table
+from tests.servers.ports import free_port
 
 SETTINGS = {
     "POLL_INTERVAL": "1",
@@ -44,7 +45,7 @@ class Rig:
         **more_settings: object,
     ) -> None:
         self.network, self.table, self.bus = network, table, bus
-        self.simulation = Simulation(network, clock=clock, behaviour=behaviour, record=record)
+        self.simulation = Simulation(network, clock=clock, behaviour=behaviour, port=free_port(), record=record)
         self.clock = clock
         self.settings = {**SETTINGS, **(settings or {}), **{name: str(value) for name, value in more_settings.items()}}
         self.collectors: list[Collector] = []

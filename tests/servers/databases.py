@@ -10,7 +10,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,6 +18,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import mysql.connector
+
+from tests.servers.ports import free_port
 
 MARIADB_PACKAGES = ("mariadb-server",)
 """Debian packages; the service that they bring is not used and need not run."""
@@ -286,13 +287,6 @@ def execute(connection: Any, statement: str, parameters: Sequence[object] = ()) 
     with connection.cursor() as cursor:
         cursor.execute(statement, tuple(parameters))
         return cursor.fetchall() if cursor.with_rows else []
-
-
-def free_port() -> int:
-    """A port on loopback that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _paths(directory: Path, port: int) -> list[str]:

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from tests.servers.ports import free_port
+
 START_S = 60.0
 STOP_S = 30.0
 
@@ -33,24 +35,12 @@ class Tls:
     key_file: str
 
 
-def free_ports(number: int) -> list[int]:
-    """Loopback ports that nobody listens on at this moment."""
-    sockets = [socket.socket() for _ in range(number)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
-
-
 class RabbitNode:
     """One broker; what it knows survives `stop`, `kill` and `start`, and is gone with `close`."""
 
     def __init__(self, tls: Tls | None = None) -> None:
         self.host = "127.0.0.1"
-        self.port, self.tls_port, self._dist_port, self._epmd_port = free_ports(4)
+        self.port, self.tls_port, self._dist_port, self._epmd_port = (free_port() for _ in range(4))
         self.directory = Path(tempfile.mkdtemp(prefix="rabbitmq-"))
         self.node = f"test{self.port}@localhost"
         self._cookie = secrets.token_hex(16)

@@ -1,7 +1,6 @@
 """What the fault tests share: a rig whose time flies, the end of a fault, the collector's own account of its health, figures."""
 
 import json
-import socket
 import time
 import urllib.error
 import urllib.request
@@ -55,13 +54,6 @@ def finish(rig: Rig, collector: Collector, fault: str, times: int, recovered_s: 
         flush=True,
     )
     return counts
-
-
-def port() -> int:
-    """One that is free, for METRICS_PORT."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def health(port: int) -> tuple[int, str]:

@@ -13,7 +13,8 @@ import pytest
 from collector.simulated_faults import Fault, Kind
 from collector.simulated_network import SimulatedNetwork
 from collector.simulation import Simulation
-from tests.servers.databases import Account, DatabaseServer, free_port
+from tests.servers.databases import Account, DatabaseServer
+from tests.servers.ports import free_port
 from tests.servers.rabbitmq import RabbitServer, Vhost
 
 TOP = Path(__file__).resolve().parents[2]

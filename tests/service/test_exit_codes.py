@@ -17,7 +17,8 @@ from collector.simulated_network import SimulatedNetwork
 from tests.rig import Bus, Clock, Collector, MysqlTable, Rig, SqliteTable, wait_for
 from tests.rig.heard import INTERFACE_KEY, TRAFFIC_KEY
 from tests.rig.running import PROGRAM
-from tests.servers.databases import MariaDB, free_port
+from tests.servers.databases import MariaDB
+from tests.servers.ports import free_port
 from tests.servers.rabbitmq import RabbitServer
 
 NewRig = Callable[..., Rig]

@@ -9,8 +9,9 @@ import pytest
 
 from tests.rig import Bus, Collector, Rig
 from tests.rig.heard import INTERFACE_KEY, TRAFFIC_KEY
+from tests.servers.ports import free_port
 from tests.servers.rabbitmq import EXCHANGE, RabbitServer
-from tests.service.faults import NewRig, finish, flying, health, metric, port, start, wait_for_all
+from tests.service.faults import NewRig, finish, flying, health, metric, start, wait_for_all
 
 LATENCY_S = 0.02
 CLOSED = 10
@@ -78,7 +79,7 @@ def test_connections_closed_by_the_broker_ten_times_in_one_run(new_rig: NewRig, 
 
 
 def test_broker_killed_in_mid_cycle_and_started(new_rig: NewRig, broker: RabbitServer) -> None:
-    at = port()
+    at = free_port()
     rig = durable(new_rig, broker, 32, METRICS_PORT=at)
     collector = start(rig)
     assert health(at) == (200, "")
@@ -119,7 +120,7 @@ def test_broker_stopped_and_started_in_a_long_cycle_is_two_lines_of_the_log(new_
 
 
 def test_broker_frozen_and_continued(new_rig: NewRig, broker: RabbitServer) -> None:
-    at = port()
+    at = free_port()
     rig = durable(new_rig, broker, METRICS_PORT=at)
     collector = start(rig)
     with broker.frozen():  # shorter than anybody notices
@@ -136,7 +137,7 @@ def test_broker_frozen_and_continued(new_rig: NewRig, broker: RabbitServer) -> N
 
 
 def test_memory_alarm_raised_and_lowered(new_rig: NewRig, broker: RabbitServer) -> None:
-    at = port()
+    at = free_port()
     rig = durable(new_rig, broker, METRICS_PORT=at)
     collector = start(rig)
     broker.alarm(True)
@@ -154,7 +155,7 @@ def test_memory_alarm_raised_and_lowered(new_rig: NewRig, broker: RabbitServer) 
 
 
 def test_exchange_deleted_and_declared_again(new_rig: NewRig, broker: RabbitServer) -> None:
-    at = port()
+    at = free_port()
     rig = durable(new_rig, broker, METRICS_PORT=at)
     assert rig.bus
     collector = start(rig)
@@ -170,7 +171,7 @@ def test_exchange_deleted_and_declared_again(new_rig: NewRig, broker: RabbitServ
 
 
 def test_permission_revoked_and_given_back(new_rig: NewRig, broker: RabbitServer) -> None:
-    at = port()
+    at = free_port()
     rig = durable(new_rig, broker, METRICS_PORT=at)
     assert rig.bus
     collector = start(rig)
@@ -197,7 +198,7 @@ def test_a_user_who_may_only_write_is_enough(new_rig: NewRig, broker: RabbitServ
 
 @pytest.mark.parametrize("key", [TRAFFIC_KEY, INTERFACE_KEY])
 def test_a_key_that_no_queue_takes_holds_back_its_own_messages_only(new_rig: NewRig, broker: RabbitServer, key: str) -> None:
-    at = port()
+    at = free_port()
     rig = durable(new_rig, broker, METRICS_PORT=at)
     assert rig.bus
     rig.bus.unbind(key)
@@ -230,7 +231,7 @@ def test_a_key_that_no_queue_takes_holds_back_its_own_messages_only(new_rig: New
 
 def test_a_queue_that_is_full_refuses_and_is_drained(new_rig: NewRig, broker: RabbitServer) -> None:
     bus = Bus(broker, durable=True, arguments={"x-max-length": 400, "x-overflow": "reject-publish"})
-    at = port()
+    at = free_port()
     rig = flying(new_rig, 16, bus=bus, METRICS_PORT=at, INITIAL_LOOKBACK=60)
     collector = start(rig)
     collector.wait_for_log("the broker refuses messages")

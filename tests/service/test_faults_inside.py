@@ -12,8 +12,9 @@ import pytest
 from tests.inside import injected
 from tests.rig import Collector, Rig, wait_for
 from tests.rig.heard import TRAFFIC_KEY
+from tests.servers.ports import free_port
 from tests.servers.rabbitmq import RabbitServer
-from tests.service.faults import NewRig, flying, port, start
+from tests.service.faults import NewRig, flying, start
 
 END_S = 9.0
 """The grace of what is in flight, and the rest of a stop, in whole seconds of the log's clock."""
@@ -58,7 +59,7 @@ def run(new_rig: NewRig, targets: Sequence[str]) -> list[tuple[Rig, Collector, s
     running = []
     for target in targets:
         rig = flying(new_rig)
-        collector = rig.start("run", **injected(target), METRICS_PORT=port())
+        collector = rig.start("run", **injected(target), METRICS_PORT=free_port())
         collector.tracebacks_expected = True
         running.append((rig, collector, target))
     return running
@@ -111,7 +112,7 @@ def test_an_exception_while_it_ends_does_not_keep_it_from_ending(new_rig: NewRig
 
 
 def test_an_exception_in_a_page_is_that_page_only(new_rig: NewRig) -> None:
-    rig, at = flying(new_rig), port()
+    rig, at = flying(new_rig), free_port()
     collector = start(rig, **injected("collector.web:Site._health"), METRICS_PORT=str(at))
     collector.tracebacks_expected = True
     with pytest.raises(HTTPError, match="500") as failed:

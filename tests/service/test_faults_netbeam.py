@@ -14,7 +14,8 @@ from collector.simulated_content import Entries
 from collector.simulated_faults import Fault, Kind
 from collector.simulated_network import SimulatedNetwork
 from tests.rig import Collector, Rig, SqliteTable
-from tests.service.faults import DAY_S, FLYING, MINUTE_MS, NewRig, finish, flying, health, metric, port, start, wait_for_all
+from tests.servers.ports import free_port
+from tests.service.faults import DAY_S, FLYING, MINUTE_MS, NewRig, finish, flying, health, metric, start, wait_for_all
 
 HARMLESS = {
     Kind.SLOW, Kind.CHUNKED, Kind.CLOSE, Kind.GZIP, Kind.SHORT_POINTS, Kind.BAD_VALUES, Kind.BAD_TIMES, Kind.HUGE_NUMBERS,
@@ -112,7 +113,7 @@ def test_each_kind_of_fault_on_all_interfaces_heals(several: list[tuple[Rig, Col
 
 
 def test_lists_that_are_empty_cut_short_doubled_or_half_gone(new_rig: NewRig) -> None:
-    at = port()
+    at = free_port()
     rig = flying(new_rig, 48, METRICS_PORT=at, NETBEAM_TIMEOUT=TIMEOUT_S)
     collector = start(rig)
     names = sorted(rig.network.resources)
@@ -202,7 +203,7 @@ def test_a_device_that_fails_whole_holds_up_no_other(new_rig: NewRig, kind: Kind
 
 
 def test_silence_of_all_moves_no_checkpoint_and_is_complete_afterwards(new_rig: NewRig) -> None:
-    at = port()
+    at = free_port()
     rig = flying(new_rig, 32, METRICS_PORT=at)
     talking = {each for each in rig.network.resources if not rig.network.silent(each)}
     collector = start(rig)
@@ -251,7 +252,7 @@ def test_retry_after_is_kept_and_ends_with_the_cycle(new_rig: NewRig) -> None:
 
 
 def test_netbeam_away_is_probed_without_a_storm(new_rig: NewRig) -> None:
-    at = port()
+    at = free_port()
     rig = flying(new_rig, 48, METRICS_PORT=at, POLL_INTERVAL=2)
     collector = start(rig)
     port_of_simulation = rig.simulation.port

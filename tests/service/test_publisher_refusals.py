@@ -15,7 +15,7 @@ from collector.errors import ConfigurationError, NoExchangeError
 from collector.stop import Stop
 from collector.tally import Tally
 from tests.servers.certificates import Certificates
-from tests.servers.rabbit_node import free_ports
+from tests.servers.ports import free_port
 from tests.servers.rabbitmq import EXCHANGE, RabbitServer, Vhost
 from tests.service.sending import Sender, publisher_on, settings_of, wait_for
 
@@ -107,7 +107,7 @@ def test_hosts_are_tried_in_turn_before_any_delay(vhost: Vhost) -> None:
 
 
 def test_a_broker_that_is_not_there_is_an_outage_with_the_reason(vhost: Vhost) -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     with publisher_on(vhost, ready=False, port=port) as publisher:
         wait_for(lambda: publisher.outage.down)
         assert publisher.outage.last_error == f"127.0.0.1:{port}: Connection refused"

@@ -8,7 +8,8 @@ import pytest
 
 from collector.simulated_network import SimulatedNetwork
 from tests.rig import Collector, MysqlTable, Rig, SqliteTable, Table
-from tests.servers.databases import DatabaseServer, free_port
+from tests.servers.databases import DatabaseServer
+from tests.servers.ports import free_port
 
 INTERFACES = 8
 HOUR_MS = 3_600_000
