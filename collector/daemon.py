@@ -204,8 +204,12 @@ class Daemon:
     def _note(self, report: CycleReport) -> None:
         self._board.add(report)
         log.info("cycle ended %s", report.line())
+        outages = (self._source.outage, self._store.outage, self._publisher.outage)
+        down = tuple(each.dependency for each in outages if each.down)
         for reason in report.reasons:
-            log.warning("left for the next cycle: %s", reason)
+            # an outage has its own lines: when it begins, once a minute, when it ends
+            if not (down and (reason.startswith(down) or reason.endswith("got no try"))):
+                log.warning("left for the next cycle: %s", reason)
 
     def _wait_for(self, due: float, at_once: bool) -> None:
         """Wait for the next cycle's time; one that passed during the cycle is skipped, unless the cycle was cut for it."""
