@@ -93,12 +93,11 @@ def test_only_the_record_types_that_are_wanted_are_collected(new_rig: NewRig) ->
 def test_cycle_after_cycle_each_collects_what_is_new(new_rig: NewRig) -> None:
     rig = new_rig(16, clock=Clock(behind_s=DAY_S, rate=200))
     collector = rig.start()
-    collector.wait_for_cycles(4)
+    # two cycles may begin within one of Netbeam's minutes, and then the second one finds nothing
+    collector.wait_for(lambda: sum(int(cycle["points"]) > 0 for cycle in collector.cycles()) >= 4, what="four cycles with points")
     assert collector.terminate() == 0
     rig.check_exactly()
-    cycles = collector.cycles()
-    assert {cycle["outcome"] for cycle in cycles[:-1]} == {"complete"}
-    assert all(int(cycle["points"]) > 0 for cycle in cycles[1:-1])
+    assert {cycle["outcome"] for cycle in collector.cycles()[:-1]} == {"complete"}
 
 
 def test_interfaces_are_sent_whole_at_first_and_then_when_they_change(new_rig: NewRig) -> None:

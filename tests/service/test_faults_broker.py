@@ -73,6 +73,7 @@ def test_connections_closed_by_the_broker_ten_times_in_one_run(new_rig: NewRig, 
         collector.wait_for(lambda: broker.connections(rig.bus.vhost) == 1)  # type: ignore[union-attr]
         time.sleep(chance.uniform(0, 1))  # somewhere in a cycle
         assert broker.close_connections(rig.bus.vhost) == 1
+    collector.wait_for_log(END, times=CLOSED)
     recovered_s = wait_for_all(rig, collector)
     assert outage_lines(collector) == [BEGIN, END] * CLOSED
     finish(rig, collector, "RabbitMQ closes the connection", CLOSED, recovered_s)
