@@ -214,9 +214,10 @@ class MariaDB(DatabaseServer):
         if install is None:
             raise MissingServerError(f"MariaDB is not installed: apt-get install {' '.join(MARIADB_PACKAGES)}")
         command = [install, "--no-defaults", f"--datadir={directory / 'files'}", "--skip-test-db", "--user=root"]
-        done = subprocess.run(
-            [*command, "--auth-root-authentication-method=normal"], capture_output=True, text=True, check=False, cwd=directory
-        )
+        command.append("--auth-root-authentication-method=normal")
+        # a server that starts deletes the temporary tables that it finds, those of another one that is at work there too
+        alone = {**os.environ, "TMPDIR": str(directory)}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=directory, env=alone)
         if done.returncode:
             raise RuntimeError(f"mariadb-install-db failed: {done.stdout[-1500:]}{done.stderr[-1500:]}")
 
