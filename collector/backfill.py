@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
 from collector import meter, parts, signals
@@ -17,7 +16,7 @@ from collector.backoff import growing
 from collector.config import Config
 from collector.contracts import Publisher, Source, Store
 from collector.errors import AnswerError, ConfigurationError, NoTableError, UnavailableError
-from collector.model import RecordType, Row, Series, UntrustedRow, resource_fault
+from collector.model import RecordType, Row, Series, UntrustedRow, iso, resource_fault
 from collector.plan import settled_ms
 from collector.slices import Account, Slices
 from collector.stop import Stop
@@ -48,7 +47,7 @@ class Request:
 
     def command(self, begin_ms: int) -> str:
         """The command line that does the same from `begin_ms` on, quoted for a shell."""
-        words = ["python", "esnet_collector.py", "backfill", "--begin", _iso(begin_ms), "--end", _iso(self.end_ms)]
+        words = ["python", "esnet_collector.py", "backfill", "--begin", iso(begin_ms), "--end", iso(self.end_ms)]
         options = {
             "--interface": self.interface_glob,
             "--record-type": self.record_type,
@@ -184,12 +183,12 @@ class Backfill:
         """The range's end, or where Netbeam's points cease to be complete. Raises ConfigurationError when nothing is left."""
         begin_ms, end_ms = self._request.begin_ms, self._request.end_ms
         if begin_ms >= end_ms:
-            raise ConfigurationError(f"--begin must be earlier than --end: {_iso(begin_ms)}, {_iso(end_ms)}")
+            raise ConfigurationError(f"--begin must be earlier than --end: {iso(begin_ms)}, {iso(end_ms)}")
         now_ms = self._source.latest_ms(self._now_ms())
         limit_ms = settled_ms(now_ms, round(self._config.settle_delay_s * 1000))
         if begin_ms >= limit_ms:
             raise ConfigurationError(
-                f"--begin must be earlier than {_iso(limit_ms)}: later points may be incomplete, by SETTLE_DELAY"
+                f"--begin must be earlier than {iso(limit_ms)}: later points may be incomplete, by SETTLE_DELAY"
             )
         return min(end_ms, limit_ms)
 
@@ -197,10 +196,10 @@ class Backfill:
         """Publish the range of these names; where the first slice begins that has anything unpublished."""
         request, end_ms = self._request, self._settled_end_ms()
         if end_ms < request.end_ms:
-            log.warning("the range is cut at %s: later points may be incomplete, by SETTLE_DELAY", _iso(end_ms))
+            log.warning("the range is cut at %s: later points may be incomplete, by SETTLE_DELAY", iso(end_ms))
         record_types = self._config.record_types if request.record_type is None else (request.record_type,)
         series = [Series(0, name, record_type) for name in names for record_type in record_types]
-        span = f"begin={_iso(request.begin_ms)} end={_iso(end_ms)}"
+        span = f"begin={iso(request.begin_ms)} end={iso(end_ms)}"
         log.info("backfill begun interfaces=%d series=%d %s", len(names), len(series), span)
         gate = parts.gate(self._config, self._publisher, self._stop)
         began = time.monotonic()
@@ -247,9 +246,3 @@ class Backfill:
 
     def _now_ms(self) -> int:
         return int(self._wall() * 1000)
-
-
-def _iso(ms: int) -> str:
-    """As `--begin` takes it, to the millisecond."""
-    moment = datetime.fromtimestamp(ms // 1000, UTC).replace(microsecond=ms % 1000 * 1000)
-    return moment.isoformat(timespec="milliseconds" if ms % 1000 else "seconds").replace("+00:00", "Z")

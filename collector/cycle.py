@@ -8,14 +8,13 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from collector.announce import Announcements
 from collector.contracts import Outcome, Publisher, Source, Store
 from collector.errors import AnswerError, CollectorError, LockLostError, UnavailableError
 from collector.gate import Gate
 from collector.memory import Memory
-from collector.model import Listing, Series, Table, Window
+from collector.model import Listing, Series, Table, Window, iso
 from collector.plan import PlanRules, Span, collected, settled_ms, spans
 from collector.progress import Progress, start_positions
 from collector.reconcile import ReconcileRules, reconcile
@@ -95,9 +94,10 @@ class Cycle:
         if listing:
             self._announce(listing, until, progress)
         del listing  # some 30 MB that the rest of the pass has no use for
+        progress.settled_ms = settled_ms(now_ms, self._plan_rules.settle_ms)
         due = self._plan(table, now_ms, progress)
         idle = self._collect(due, now_ms, until, progress)
-        return self._report(now_ms, due, idle, progress)
+        return self._report(due, idle, progress)
 
     def forget_listings(self) -> None:
         """What earlier listings lacked says nothing after a time in which another collector may have worked.
@@ -183,11 +183,14 @@ class Cycle:
     def _plan(self, table: Table, now_ms: int, progress: Progress) -> list[Span]:
         due = spans(table, now_ms, self._plan_rules)
         progress.positions = start_positions(due)
-        self._parts.memory.keep({row.id for row in table.rows if not row.drained(self._plan_rules.record_types)})
+        left = {row.id for row in table.rows if not row.drained(self._plan_rules.record_types)}
+        # SPEC has the only cycle judge by series with a checkpoint alone
+        continues = not self._once and any(row.checkpoints for row in table.rows)
+        self._parts.memory.begin(left, continues=continues)
         skipped = [span for span in due if span.skipped_from_ms is not None]
         if skipped:
-            begin = _iso(min(span.skipped_from_ms for span in skipped if span.skipped_from_ms is not None))
-            end = _iso(max(span.begin_ms for span in skipped))
+            begin = iso(min(span.skipped_from_ms for span in skipped if span.skipped_from_ms is not None))
+            end = iso(max(span.begin_ms for span in skipped))
             command = f"python esnet_collector.py backfill --begin {begin} --end {end}{self._options}"
             log.warning("series further behind than MAX_BACKLOG start there series=%d fetch_the_rest=%r", len(skipped), command)
         return due
@@ -211,17 +214,16 @@ class Cycle:
 
     def _round(self, windows: list[Window], until: float, progress: Progress) -> tuple[set[Series], set[Series]]:
         """One window of each series; returns the series that were asked, and those whose window is done."""
-        memory, silence = self._parts.memory, Silence()
+        silence = Silence(self._parts.memory.anybody_talks)
         asked: set[Series] = set()
         done: set[Series] = set()
-        empty: list[Window] = []
         failure: CollectorError | None = None
         written = self._monotonic()
         for results in self._parts.transfer.windows(windows, until):
             self._beat()
             for result in results:
                 asked.add(result.window.series)
-                self._note(result, empty, silence, progress)
+                self._note(result, silence, progress)
             if failure is None and self._monotonic() - written >= ADVANCE_S:
                 try:
                     done |= self._advance(progress)
@@ -232,17 +234,25 @@ class Cycle:
                 written = self._monotonic()
         if failure:
             raise failure
-        if silence.of_all:
-            progress.windows["held"] += len(empty)
-            line = f"Netbeam has no points for {silence.silent} series at once: taken for its failure, nothing moves"
-            progress.failed.append(line)
-        else:
-            for window in empty:
-                memory.answered(window, 0)
-                self._confirmed[window] = "empty"
+        self._judge(silence, progress)
         return asked, done | self._advance(progress)
 
-    def _note(self, result: WindowResult, empty: list[Window], silence: Silence, progress: Progress) -> None:
+    def _judge(self, silence: Silence, progress: Progress) -> None:
+        """Whether the windows that came back empty are done."""
+        memory = self._parts.memory
+        if silence.of_all:
+            progress.windows["held"] += len(silence.empty)
+            line = f"Netbeam has no points for {silence.silent} series at once: taken for its failure, nothing moves"
+            progress.failed.append(line)
+            memory.netbeam_failed()
+            return
+        for window in silence.empty:
+            if memory.believes_empty(window, progress.settled_ms, at_once=self._once):
+                self._confirmed[window] = "empty"
+            else:
+                progress.windows["doubted"] += 1
+
+    def _note(self, result: WindowResult, silence: Silence, progress: Progress) -> None:
         memory, window = self._parts.memory, result.window
         memory.asked(window, self._turn)
         progress.note(result)
@@ -254,14 +264,11 @@ class Cycle:
             if result.outcome is Outcome.CONFIRMED:
                 self._confirmed[window] = "empty"
             return
-        silence.add(window, memory.talks(window.series), result.points)
-        if result.outcome is Outcome.CONFIRMED:
-            if result.points:
-                memory.answered(window, result.points)
-                self._confirmed[window] = "done"
-            else:
-                # whether it is empty or Netbeam has failed shows when the round is over
-                empty.append(window)
+        again = memory.doubted(window.series, progress.settled_ms)
+        silence.add(window, memory.talks(window), result.points, again=again)
+        if result.points and result.outcome is Outcome.CONFIRMED:
+            memory.talked(window)
+            self._confirmed[window] = "done"
 
     def _advance(self, progress: Progress) -> set[Series]:
         """Write what is confirmed: the only place that moves a checkpoint. Returns the series that have moved."""
@@ -278,7 +285,7 @@ class Cycle:
         progress.positions.update(moved)
         return set(moved)
 
-    def _report(self, now_ms: int, due: list[Span], idle: set[Series], progress: Progress) -> CycleReport:
+    def _report(self, due: list[Span], idle: set[Series], progress: Progress) -> CycleReport:
         parts = self._parts
         if parts.source.outage.down:
             progress.failed.append(f"Netbeam is not available: {parts.source.outage.last_error}")
@@ -293,13 +300,9 @@ class Cycle:
         report = progress.report(
             seconds=self._monotonic() - progress.began,
             database_s=parts.store.database_s,
-            lag=progress.lag(self._plan_rules.record_types, idle, settled_ms(now_ms, self._plan_rules.settle_ms)),
+            lag=progress.lag(self._plan_rules.record_types, idle),
             draining=len({span.series.row_id for span in due} - active),
             stopped=parts.stop.is_set(),
         )
         parts.tally.add(Count.CYCLES, 1, report.outcome.value)
         return report
-
-
-def _iso(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -19,7 +19,9 @@ class _Known:
     talks: bool | None = None
     """Whether the last window had points; None while no window was answered."""
     empty_windows: int = 0
-    """In a row."""
+    """In a row, believed or not."""
+    doubted_ms: int | None = None
+    """Up to where the cycle collected in which it came back empty and was not believed."""
     most_ms: int | None = None
     """How long the next window may be after a failure; None: as long as the setting allows."""
     turn: int = 0
@@ -34,6 +36,7 @@ class Memory:
         self._most_idle = max(1, idle_backoff_ms // poll_ms)
         self._max_window_ms = max_window_ms
         self._series: dict[Series, _Known] = {}
+        self._continues = False
 
     def choose(self, spans: Iterable[Span], now_ms: int) -> tuple[list[Span], list[Span]]:
         """The spans to ask for in this cycle, those that got no turn before first; and those left out as idle."""
@@ -44,8 +47,12 @@ class Memory:
         chosen.sort(key=lambda span: self._known(span.series).turn)
         return chosen, idle
 
-    def keep(self, row_ids: Set[int]) -> None:
-        """Forget the series of all other rows: they are gone or drained."""
+    def begin(self, row_ids: Set[int], *, continues: bool) -> None:
+        """A new cycle: forget the series of all other rows, which are gone or drained.
+
+        `continues`: the table has been collected before, so that any series of which nothing is known may have had points.
+        """
+        self._continues = continues
         self._series = {series: known for series, known in self._series.items() if series.row_id in row_ids}
 
     def window(self, span: Span) -> Window:
@@ -53,10 +60,22 @@ class Memory:
         known = self._series.get(span.series)
         return span.window(min(self._max_window_ms, known.most_ms or self._max_window_ms) if known else self._max_window_ms)
 
-    def talks(self, series: Series) -> bool | None:
-        """Whether its last window had points; None while none was answered."""
+    def talks(self, window: Window) -> bool | None:
+        """Whether its series had points in the last window; None: nobody knows, and it may have had some."""
+        known = self._series.get(window.series)
+        if known and known.talks is not None:
+            return known.talks
+        return None if self._continues or window.checkpoint_ms is not None else False
+
+    @property
+    def anybody_talks(self) -> bool:
+        """Whether any series had points in its last window."""
+        return any(known.talks for known in self._series.values())
+
+    def doubted(self, series: Series, settled_ms: int) -> bool:
+        """Whether it has come back empty already while everything was collected up to that time, and was not believed."""
         known = self._series.get(series)
-        return known.talks if known else None
+        return known is not None and known.doubted_ms == settled_ms
 
     def is_idle(self, series: Series) -> bool:
         """Whether it has been silent for long enough to be asked less often."""
@@ -66,12 +85,34 @@ class Memory:
         """The series got its turn in this cycle."""
         self._known(window.series).turn = turn
 
-    def answered(self, window: Window, points: int) -> None:
-        """The window came back, with that many points, and is done."""
+    def talked(self, window: Window) -> None:
+        """The window came back with points, and is done."""
         known = self._known(window.series)
-        known.talks = points > 0
-        known.empty_windows = 0 if points else known.empty_windows + 1
+        known.talks, known.empty_windows = True, 0
+        known.doubted_ms = known.most_ms = None
+
+    def believes_empty(self, window: Window, settled_ms: int, *, at_once: bool = False) -> bool:
+        """The window came back without points; whether that is believed, so that the window is done.
+
+        A series that had points in its last window, or may have had some, is asked once more in the next cycle: Netbeam may
+        have failed in the middle of a round, or for less than half of the series, and what it lacked is there then.
+        `settled_ms` is up to where this cycle collects; `at_once` believes the first answer.
+        """
+        known = self._known(window.series)
+        known.empty_windows += 1
         known.most_ms = None
+        suspect = self.talks(window) is not False
+        if suspect and known.doubted_ms is None and not at_once:
+            known.doubted_ms = settled_ms
+            return False
+        known.talks, known.doubted_ms = False, None
+        return True
+
+    def netbeam_failed(self) -> None:
+        """What came back empty lately says nothing: whatever is doubted will be asked twice more."""
+        for known in self._series.values():
+            if known.doubted_ms is not None:
+                known.doubted_ms, known.empty_windows = None, 0
 
     def failed(self, window: Window) -> None:
         """Netbeam did not answer the window: the series' next one is half as long, but 15 minutes at least."""

@@ -32,7 +32,7 @@ class Description:
     values: tuple[str, ...] = ()
 
 
-_WINDOWS = ("done", "empty", "failed", "returned", "refused", "lost", "moved", "held")
+_WINDOWS = ("done", "empty", "failed", "returned", "refused", "lost", "moved", "held", "doubted")
 _REQUESTS = ("ok", "no_content", "timeout", "connection", "status", "unreadable", "refused")
 _LABELS: Mapping[Count, tuple[str, tuple[str, ...]]] = {
     Count.REQUESTS: ("outcome", _REQUESTS),

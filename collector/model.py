@@ -7,6 +7,7 @@ import enum
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 FIRST_MS = 10**12
@@ -34,6 +35,12 @@ class RecordType(enum.StrEnum):
 def is_time(ms: object) -> bool:
     """Whether a value is a time that the table and the consumer can hold: an integer of 13 digits."""
     return type(ms) is int and FIRST_MS <= ms <= LAST_MS
+
+
+def iso(ms: int) -> str:
+    """A time as people and `--begin` take it: ISO 8601, UTC, with milliseconds where it has any."""
+    moment = datetime.fromtimestamp(ms // 1000, UTC).replace(microsecond=ms % 1000 * 1000)
+    return moment.isoformat(timespec="milliseconds" if ms % 1000 else "seconds").replace("+00:00", "Z")
 
 
 def resource_fault(resource: object) -> str | None:

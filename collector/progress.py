@@ -24,6 +24,8 @@ class Progress:
     retired: int = 0
     held_back: int = 0
     table: Table = field(default_factory=Table)
+    settled_ms: int = 0
+    """Up to where this cycle collects."""
     interface_messages: int = 0
     points: int = 0
     planned: int = 0
@@ -65,14 +67,14 @@ class Progress:
         if self.outstanding:
             self.left.append(f"{self.outstanding} windows got no try")
         tried = sum(self.windows.values())
-        got_through = any(self.windows[outcome] for outcome in ("done", "empty", "moved", "held"))
+        got_through = any(self.windows[outcome] for outcome in ("done", "empty", "doubted", "moved", "held"))
         # a few that fail by themselves and are due more often than the others are no failure of the whole
         if tried and 2 * tried >= series and not got_through:
             self.failed.append("no window got through")
 
-    def lag(self, record_types: tuple[RecordType, ...], idle: set[Series], end_ms: int) -> dict[RecordType, Lag]:
-        """How far the active series are behind `end_ms`, by record type; idle ones are silent by themselves and left out."""
-        lags = {}
+    def lag(self, record_types: tuple[RecordType, ...], idle: set[Series]) -> dict[RecordType, Lag]:
+        """How far the active series are behind, by record type; idle ones are silent by themselves and left out."""
+        lags, end_ms = {}, self.settled_ms
         active = [row for row in self.table.rows if row.active]
         for record_type in record_types:
             series = (Series(row.id, row.name, record_type) for row in active)

@@ -29,7 +29,10 @@ class Lag:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CycleReport:
-    """The figures of one cycle. Windows are counted by outcome: done, empty, failed, returned, refused, lost, moved, held."""
+    """The figures of one cycle.
+
+    Windows are counted by outcome: done, empty, failed, returned, refused, lost, moved, held, doubted.
+    """
 
     start_ms: int
     seconds: float

@@ -1,7 +1,7 @@
 """The silence of all (SPEC section 3): a source whose points are late or gone answers "empty" for everything. Moving on
 would lose them with every light green, so such a round moves nothing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from collector.model import Window
 
@@ -13,20 +13,31 @@ FEW = 10
 class Silence:
     """Counts one round's answers, and judges whether Netbeam has failed."""
 
+    others_talk: bool = False
+    """Whether any series is known to have had points in its last window, asked in this round or not."""
     talked_before: int = 0
     """Series that had points in their last window, and were answered now."""
     fell_silent: int = 0
     """Those of them that came back without points."""
     unknown: int = 0
-    """Series with a checkpoint of which no earlier window is known, and that were answered now."""
+    """Series of which no earlier window is known, that may have had points in it, and that were answered now."""
     unknown_silent: int = 0
+    empty: list[Window] = field(default_factory=list)
+    """Whether they are empty or Netbeam has failed shows when the round is over."""
 
-    def add(self, window: Window, talks: bool | None, points: int) -> None:
-        """Count an answer with so many points for a series that had (`talks`) points in its last window, or not, or None."""
+    def add(self, window: Window, talks: bool | None, points: int, *, again: bool = False) -> None:
+        """Count an answer with so many points for a series that had (`talks`) points in its last window, or None: perhaps.
+
+        One that is asked `again` up to the same time does not count: those that talk have nothing new by then.
+        """
+        if not points:
+            self.empty.append(window)
+        if again:
+            return
         if talks:
             self.talked_before += 1
             self.fell_silent += not points
-        elif talks is None and window.checkpoint_ms is not None:
+        elif talks is None:
             self.unknown += 1
             self.unknown_silent += not points
 
@@ -35,13 +46,14 @@ class Silence:
         """Whether this round's empty answers are Netbeam's failure.
 
         More than half of those that talked, and more than ten; or, where nothing is known of any earlier window (the first
-        cycle), every one of more than ten series that have been collected before. After a first cycle that was cut short,
-        a few series that are known do not vouch for all the others.
+        cycle), every one of more than ten series that may have had points. After a first cycle that was cut short,
+        a few series that are known do not vouch for all the others; but where those that talk have nothing due, as in the
+        second cycle of a minute, new series that are silent are nothing special.
         """
         if self.fell_silent > FEW and 2 * self.fell_silent > self.talked_before:
             return True
         nobody_talks = self.fell_silent == self.talked_before and self.unknown_silent == self.unknown
-        return nobody_talks and self.unknown_silent > FEW
+        return nobody_talks and self.unknown_silent > FEW and (self.talked_before > 0 or not self.others_talk)
 
     @property
     def silent(self) -> int:

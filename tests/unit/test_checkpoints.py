@@ -43,6 +43,7 @@ def test_checkpoint_moves_to_the_window_s_end_when_every_point_is_confirmed() ->
 
 def test_checkpoint_moves_over_a_window_without_points() -> None:
     world = World(behind(2), no_points)
+    assert world.run().windows["doubted"] == 2
     assert world.run().windows["empty"] == 2
     assert world.checkpoints() == [0, 0]
 

@@ -12,7 +12,7 @@ from collector.errors import AnswerError, CollectorError, UnavailableError
 from collector.model import LAST_MS, RecordType, Row, UntrustedRow, Window
 from collector.report import CycleOutcome
 from collector.tally import Count
-from tests.fakes import HOUR_MS, MINUTE_MS, NOW_MS, interface, no_points, resource, series, three_points
+from tests.fakes import HOUR_MS, MINUTE_MS, NOW_MS, interface, no_points, resource, three_points
 from tests.world import INTERFACES, SETTLED_MS, TRAFFIC, World, behind, hurry
 
 DAY_MS = 24 * HOUR_MS
@@ -95,7 +95,8 @@ def test_row_that_is_no_longer_listed_is_collected_up_to_its_end_and_then_left_a
     report = world.next()
     assert world.asked[asked:] == [1]
     assert report.draining == 0
-    assert world.memory.talks(series(world.store.rows[2])) is None  # forgotten
+    gone = next(window for window in world.source.asked if window.series.row_id == 2)
+    assert world.memory.talks(gone) is None  # forgotten
 
 
 def test_name_that_comes_back_is_a_new_row_that_starts_where_the_old_one_ends() -> None:
@@ -229,7 +230,8 @@ def test_lag_is_how_far_active_series_are_behind_and_leaves_idle_ones_out() -> N
     world = World(behind(5), no_points)
     reports = [world.next() for _ in range(8)]
     assert any(report.idle for report in reports)
-    for report in reports:
+    assert reports[0].lag[RecordType.TRAFFIC].worst_s == 1800  # not believed yet
+    for report in reports[1:]:
         assert report.lag[RecordType.TRAFFIC].worst_s == 0 if report.idle < 5 else RecordType.TRAFFIC not in report.lag
 
 
@@ -284,10 +286,66 @@ def test_silence_of_all_moves_no_checkpoint_of_the_silent_makes_none_idle_and_fa
 def test_few_or_half_that_fall_silent_are_nothing_special(rows: int, silent: int) -> None:
     world = World(behind(rows))
     silent_after(world, 1, range(1, silent + 1))
+    assert world.next().windows.get("doubted") == silent
+    assert world.checkpoints() == [900_000] * silent + [900_000 * 2] * (rows - silent)
     report = world.next()
     assert report.outcome is CycleOutcome.COMPLETE
     assert report.windows["empty"] == silent
-    assert set(world.checkpoints()) == {900_000 * 2}
+    assert set(world.checkpoints()) == {900_000 * 3}
+
+
+def test_silence_that_begins_and_ends_in_mid_round_loses_nothing() -> None:
+    world = World(behind(40))
+    silent_after(world, 1, range(25, 41))
+    assert world.next().windows == {"done": 24, "doubted": 16}  # began when most had been answered
+    world.source.points = no_points
+    assert world.next().windows == {"held": 40}
+    world.source.points = lambda window: no_points(window) if window.series.row_id <= 16 else three_points(window)
+    assert world.next().windows == {"done": 24, "doubted": 16}  # ended when some had been answered
+    world.source.points = three_points
+    assert world.next().windows == {"done": 40}
+    assert set(world.checkpoints()) == {900_000 * 5}
+    began = [{window.begin_ms for window in world.source.asked if window.series.row_id == row_id} for row_id in (1, 20, 40)]
+    assert [len(each) for each in began] == [3, 4, 3]  # what came back empty was asked again from the same beginning
+
+
+def test_silence_that_begins_in_the_first_round_of_a_restart_loses_nothing() -> None:
+    world = World(behind(40), lambda window: three_points(window) if window.series.row_id <= 2 else [])
+    assert world.run().windows == {"done": 2, "doubted": 38}
+    world.source.points = no_points
+    for _ in range(3):
+        assert world.next().windows == {"held": 40}
+    world.source.points = three_points
+    assert world.next().windows == {"done": 40}
+    assert set(world.checkpoints()) == {900_000 * 4}
+
+
+def test_silence_of_all_after_a_first_cycle_that_was_cut_short_holds_back_series_without_a_checkpoint_too() -> None:
+    world = World([*behind(2), *behind(30, checkpoint=False, first_id=3)], no_points)
+    for _ in range(3):
+        assert world.next().windows == {"held": 32}
+    assert world.checkpoints() == [-900_000] * 2 + [None] * 30
+    world.source.points = three_points
+    assert set(world.next().windows) == {"done"}
+    assert set(world.checkpoints()) == {900_000 * 4}
+
+
+def test_new_series_that_are_silent_are_no_failure_where_the_others_have_nothing_due() -> None:
+    world = World(behind(12))
+    world.run()
+    world.source.interfaces = {name: interface(name) for name in map(resource, range(1, 31))}
+    world.source.points = no_points
+    report = world.run()
+    assert (report.new, report.outcome, report.windows) == (18, CycleOutcome.COMPLETE, {"doubted": 18})
+    assert world.run().windows == {"empty": 18}
+
+
+def test_cycles_within_one_minute_take_no_doubted_series_for_a_failure_of_netbeam() -> None:
+    world = World(behind(40), lambda window: three_points(window) if window.series.row_id <= 20 else [])
+    assert world.run().windows == {"done": 20, "doubted": 20}
+    report = world.run()
+    assert (report.windows, report.outcome) == ({"empty": 20}, CycleOutcome.COMPLETE)
+    assert set(world.checkpoints()) == {0}
 
 
 @pytest.mark.parametrize("once", [True, False])
@@ -298,7 +356,8 @@ def test_where_no_earlier_cycle_is_known_all_of_more_than_ten_with_a_checkpoint_
     world = World(behind(rows), lambda window: three_points(window) if window.series.row_id <= talking else [], once=once)
     report = world.run()
     assert report.windows.get("held", 0) == (rows if held else 0)
-    assert set(world.checkpoints()) == {-900_000 if held else 0}
+    silent = -900_000 if held or not once else 0
+    assert world.checkpoints() == [0] * talking + [silent] * (rows - talking)
     assert report.left_over is held
 
 
@@ -313,7 +372,7 @@ def test_points_that_did_not_get_to_the_bus_were_heard_all_the_same() -> None:
     silent_after(world, 1, range(1, 13))
     world.outcomes(*[Outcome.LOST] * 20)
     report = world.next()
-    assert report.windows == {"empty": 12, "lost": 20, "done": 8}
+    assert report.windows == {"doubted": 12, "lost": 20, "done": 8}
 
 
 def test_silence_in_the_second_round_holds_back_that_round_only() -> None:
@@ -327,11 +386,11 @@ def test_silence_in_the_second_round_holds_back_that_round_only() -> None:
 def test_report_s_line_and_counts_tell_the_same() -> None:
     world = World(behind(4), lambda w: {1: "status 500", 2: []}.get(w.series.row_id, three_points(w)))
     report = world.run()
-    assert report.windows == {"failed": 1, "empty": 1, "done": 2}
+    assert report.windows == {"failed": 1, "doubted": 1, "done": 2}
     counted = {outcome: world.tally.get(Count.WINDOWS, outcome) for outcome in report.windows}
     assert counted == report.windows
     assert world.tally.get(Count.CYCLES, "complete") == 1
-    assert "windows=4 windows_done=2 windows_empty=1 windows_failed=1" in report.line()
+    assert "windows=4 windows_done=2 windows_doubted=1 windows_failed=1" in report.line()
 
 
 def test_series_with_the_most_failures_are_named_first() -> None:

@@ -39,7 +39,7 @@ def cycles_asked(known: Memory, number: int, cycles: int, poll_ms: int = POLL_MS
         if chosen:
             assert (chosen[0].begin_ms, chosen[0].end_ms) == (checkpoint_ms, now_ms)
             asked.append(cycle)
-            known.answered(Window(series(number), checkpoint_ms, now_ms), 0)
+            assert known.believes_empty(Window(series(number), checkpoint_ms, now_ms), now_ms)
             checkpoint_ms = now_ms
     return asked
 
@@ -80,7 +80,7 @@ def test_points_make_a_series_regular_again() -> None:
     known = memory()
     cycles_asked(known, 1, 20)
     assert known.is_idle(series())
-    known.answered(window(), 5)
+    known.talked(window())
     assert not known.is_idle(series())
     assert all(known.choose([span()], NOW_MS + cycle * POLL_MS)[1] == [] for cycle in range(8))
 
@@ -100,14 +100,17 @@ def test_whatever_comes_back_no_millisecond_is_left_out(answers: list[bool], num
             cycle += 1
             now_ms = NOW_MS + cycle * POLL_MS
             chosen, _ = known.choose([Span(series(number), checkpoint_ms, now_ms, checkpoint_ms)], now_ms)
-            assert now_ms - checkpoint_ms <= HOUR_MS + POLL_MS
+            assert now_ms - checkpoint_ms <= HOUR_MS + 2 * POLL_MS
             if chosen:
                 break
         asked = known.window(chosen[0])
+        if points:
+            known.talked(asked)
+        elif not known.believes_empty(asked, now_ms):
+            continue
         covered.append((asked.begin_ms, asked.end_ms))
-        known.answered(asked, int(points))
         checkpoint_ms = asked.end_ms
-    assert [begin for begin, _ in covered] == [NOW_MS, *(end for _, end in covered[:-1])]
+    assert [begin for begin, _ in covered] == [NOW_MS, *(end for _, end in covered)][:-1]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +127,7 @@ def test_each_failure_halves_the_next_try_down_to_15_minutes(length_ms: int, tri
         asked = known.window(span(length_ms=length_ms))
         assert asked.end_ms - asked.begin_ms == expected
         known.failed(asked)
-    known.answered(asked, 1)
+    known.talked(asked)
     assert known.window(span(length_ms=length_ms)).end_ms - NOW_MS + length_ms == length_ms
 
 
@@ -148,17 +151,54 @@ def test_those_that_got_no_turn_before_come_first_and_else_the_table_s_order_hol
 def test_forgets_rows_that_are_gone() -> None:
     known = memory()
     for number in (1, 2):
-        known.answered(window(number=number), 1)
-    known.keep({2, 3})
-    assert (known.talks(series(1)), known.talks(series(2)), known.talks(series(3))) == (None, True, None)
+        known.talked(window(number=number))
+    known.begin({2, 3}, continues=True)
+    assert [known.talks(window(number=number)) for number in (1, 2, 3)] == [None, True, None]
+    assert known.anybody_talks
+    known.begin({3}, continues=True)
+    assert not known.anybody_talks
 
 
 def test_remembers_whether_the_last_answered_window_had_points() -> None:
     known = memory()
-    assert known.talks(series()) is None
-    for points in (3, 0, 1):
-        known.answered(window(), points)
-        assert known.talks(series()) is bool(points)
+    known.talked(window())
     known.failed(window())
     known.asked(window(), 7)
-    assert known.talks(series()) is True
+    assert known.talks(window()) is True
+    for believed in (False, True, True):
+        assert known.believes_empty(window(), NOW_MS) is believed
+        assert known.talks(window()) is not believed
+    known.talked(window())
+    assert known.talks(window()) is True
+
+
+@pytest.mark.parametrize(("checkpoint", "continues"), [(True, False), (False, True), (True, True)])
+def test_where_nothing_is_known_what_was_collected_before_may_have_had_points(checkpoint: bool, continues: bool) -> None:
+    known = memory()
+    known.begin({1}, continues=continues)
+    asked = Window(series(), NOW_MS - POLL_MS, NOW_MS, NOW_MS - POLL_MS if checkpoint else None)
+    assert known.talks(asked) is None
+    assert [known.believes_empty(asked, NOW_MS) for _ in range(2)] == [False, True]
+    assert known.talks(asked) is False
+
+
+def test_first_windows_of_a_new_table_and_of_the_only_cycle_are_believed_at_once() -> None:
+    known = memory()
+    known.begin({1}, continues=False)
+    assert known.talks(window()) is False
+    assert known.believes_empty(window(), NOW_MS)
+    collected = Window(series(2), NOW_MS - POLL_MS, NOW_MS, NOW_MS - POLL_MS)
+    assert known.believes_empty(collected, NOW_MS, at_once=True)
+    assert known.talks(collected) is False
+
+
+def test_after_a_failure_of_netbeam_a_doubted_series_is_asked_twice_again() -> None:
+    known = memory()
+    known.talked(window())
+    assert not known.believes_empty(window(), NOW_MS)
+    assert known.doubted(series(), NOW_MS)
+    assert not known.doubted(series(), NOW_MS + MINUTE_MS)
+    known.netbeam_failed()
+    assert not known.doubted(series(), NOW_MS)
+    assert [known.believes_empty(window(), NOW_MS) for _ in range(2)] == [False, True]
+    assert not known.is_idle(series())

@@ -163,7 +163,8 @@ def test_idle_series_are_asked_less_often_and_the_only_cycle_asks_every_one() ->
     assert asked[:3] == [31, 31, 31]
     assert all(each < 20 for each in asked[8:])
     for row_id in range(1, 31):
-        mine = [window for window in world.source.asked if window.series.row_id == row_id]
+        first, *mine = [window for window in world.source.asked if window.series.row_id == row_id]
+        assert mine[0].begin_ms == first.begin_ms  # the first empty one is not believed
         assert [window.begin_ms for window in mine[1:]] == [window.end_ms for window in mine[:-1]]
         assert max(lengths(mine)) <= 1.25
     world.cycle._once = True

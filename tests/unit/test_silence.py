@@ -6,15 +6,15 @@ from collector.model import RecordType, Series, Window
 from collector.silence import Silence
 from tests.fakes import NOW_MS
 
-NEW, KNOWN = None, NOW_MS - 1
+WINDOW = Window(Series(1, "a", RecordType.TRAFFIC), NOW_MS - 1, NOW_MS)
 
 
-def judged(*answers: tuple[int, bool | None, int | None, int]) -> Silence:
-    """So many series each, that talked before (or not, or nobody knows), with this checkpoint, come back with so many points."""
-    silence = Silence()
-    for count, talked, checkpoint_ms, points in answers:
-        for number in range(count):
-            silence.add(Window(Series(number, "a", RecordType.TRAFFIC), NOW_MS - 1, NOW_MS, checkpoint_ms), talked, points)
+def judged(*answers: tuple[int, bool | None, int], others_talk: bool = False) -> Silence:
+    """So many series each, that talked before (or not, or perhaps: None), come back with so many points."""
+    silence = Silence(others_talk)
+    for count, talked, points in answers:
+        for _ in range(count):
+            silence.add(WINDOW, talked, points)
     return silence
 
 
@@ -26,7 +26,7 @@ def judged(*answers: tuple[int, bool | None, int | None, int]) -> Silence:
     ],
 )  # fmt: skip
 def test_more_than_half_and_more_than_ten_of_those_that_talked(fell_silent: int, talk_on: int, of_all: bool) -> None:
-    silence = judged((fell_silent, True, KNOWN, 0), (talk_on, True, KNOWN, 30), (700, False, KNOWN, 0))
+    silence = judged((fell_silent, True, 0), (talk_on, True, 30), (700, False, 0))
     assert silence.of_all is of_all
     assert silence.silent == fell_silent
 
@@ -35,11 +35,16 @@ def test_more_than_half_and_more_than_ten_of_those_that_talked(fell_silent: int,
     ("silent", "talking", "new", "of_all"),
     [(10, 0, 0, False), (11, 0, 0, True), (11, 0, 50, True), (11, 1, 0, False), (0, 0, 50, False), (500, 1, 50, False)],
 )
-def test_where_nothing_is_known_every_one_of_more_than_ten_with_a_checkpoint(
+def test_where_nothing_is_known_every_one_of_more_than_ten_that_may_have_had_points(
     silent: int, talking: int, new: int, of_all: bool
 ) -> None:
-    silence = judged((silent, None, KNOWN, 0), (talking, None, KNOWN, 9), (new, None, NEW, 0), (new, None, NEW, 3))
+    silence = judged((silent, None, 0), (talking, None, 9), (new, False, 0), (new, False, 3))
     assert silence.of_all is of_all
+
+
+def test_new_ones_alone_in_a_round_are_nothing_special_where_others_talk() -> None:
+    assert not judged((50, None, 0), others_talk=True).of_all
+    assert judged((50, None, 0), (1, True, 0), others_talk=True).of_all
 
 
 @pytest.mark.parametrize(
@@ -56,14 +61,23 @@ def test_few_that_are_known_do_not_vouch_for_all_the_others(
     fell_silent: int, talk_on: int, unknown_silent: int, unknown_talk: int, of_all: bool
 ) -> None:
     silence = judged(
-        (fell_silent, True, KNOWN, 0),
-        (talk_on, True, KNOWN, 1),
-        (unknown_silent, None, KNOWN, 0),
-        (unknown_talk, None, KNOWN, 1),
+        (fell_silent, True, 0),
+        (talk_on, True, 1),
+        (unknown_silent, None, 0),
+        (unknown_talk, None, 1),
     )
     assert silence.of_all is of_all
     assert silence.silent == fell_silent + unknown_silent
 
 
 def test_series_that_were_silent_before_do_not_count() -> None:
-    assert not judged((700, False, KNOWN, 0)).of_all
+    assert not judged((700, False, 0)).of_all
+
+
+def test_series_asked_again_up_to_the_same_time_do_not_count_but_wait_for_the_judgement() -> None:
+    silence = Silence()
+    for _ in range(11):
+        silence.add(WINDOW, True, 0, again=True)
+        silence.add(WINDOW, None, 0, again=True)
+    assert not silence.of_all
+    assert silence.empty == [WINDOW] * 22
