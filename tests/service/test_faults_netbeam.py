@@ -236,6 +236,36 @@ def test_silence_of_all_from_the_first_cycle_of_a_restart(new_rig: NewRig) -> No
     finish(rig, collector, "Netbeam: silence of all at a restart", 1, recovered_s)
 
 
+def test_silence_of_all_while_most_series_have_never_been_collected(new_rig: NewRig) -> None:
+    rig = flying(new_rig, 32)
+    assert start(rig).terminate(8) == 0
+    rig.table.sql("UPDATE esnet_interfaces SET traffic_until = NULL, errors_until = NULL, discards_until = NULL WHERE id > 2")
+    before = [row.until for row in rig.table.rows()]
+    rig.behaviour.silence = True
+    collector = rig.start()
+    collector.wait_for_cycles(3)
+    assert [row.until for row in rig.table.rows()] == before
+    rig.behaviour.silence = False
+    recovered_s = wait_for_all(rig, collector)
+    finish(rig, collector, "Netbeam: silence of all after a first cycle that was cut short", 1, recovered_s)
+
+
+def test_silence_that_begins_and_ends_in_mid_cycle_costs_nothing(new_rig: NewRig) -> None:
+    rig = flying(new_rig, 96, POLL_INTERVAL=2)
+    rig.behaviour.latency_s = 0.05
+    collector = start(rig)
+    series = 96 * len(RecordType)
+    for silent, share in ((True, 0.7), (False, 0.3)):
+        collector.wait_for_cycles(1)
+        asked = rig.simulation.counts["points"] + share * series
+        collector.wait_for(lambda asked=asked: rig.simulation.counts["points"] >= asked, what="some part of a cycle")  # type: ignore[misc]
+        rig.behaviour.silence = silent
+        collector.wait_for_cycles(2)
+    recovered_s = wait_for_all(rig, collector)
+    assert len(collector.log_lines("windows_(held|doubted)")) >= 2
+    finish(rig, collector, "Netbeam: silence that begins and ends in mid-cycle", 1, recovered_s)
+
+
 def test_retry_after_is_kept_and_ends_with_the_cycle(new_rig: NewRig) -> None:
     rig = flying(new_rig, 16, POLL_INTERVAL=3)
     collector = start(rig)
