@@ -176,7 +176,7 @@ class Link:
             channel.exchange_declare(self._exchange, "topic", passive=not declare, durable=True, callback=found)
 
     def _exchange_found(self, channel: Any, _frame: object) -> None:
-        if channel is not self.channel or not channel.is_open:
+        if channel is not self.channel or not channel.is_open or self._leaving:
             return
         self.ready, self.refusal, self._proven = True, None, False
         self.heard()
@@ -253,7 +253,7 @@ class Link:
             self._blocked = f"publishing is blocked by the broker: {frame.method.reason}"
 
     def _on_unblocked(self, connection: Any, _frame: object) -> None:
-        if connection is self.connection and self._blocked is not None:
+        if connection is self.connection and self._blocked is not None and not self._leaving:
             self.ready, self._blocked = True, None
             self.heard()
             self._outage.ended()

@@ -155,6 +155,25 @@ def test_a_blocked_publisher_says_so_once_and_goes_on_when_it_is_unblocked(
     assert len(lines_of(caplog)) == 2
 
 
+def test_a_publisher_that_is_unblocked_while_it_disconnects_ends_in_good_order(
+    rabbit: RabbitServer, vhost: Vhost, caplog: pytest.LogCaptureFixture
+) -> None:
+    with publisher_on(vhost) as publisher:
+        sender = Sender(publisher)
+        rabbit.alarm(True)
+        try:
+            sender.send()
+            wait_for(lambda: publisher.outage.down)
+            closing = threading.Thread(target=publisher.close, args=(8.0,))
+            closing.start()
+            wait_for(lambda: publisher._leaving)
+        finally:
+            rabbit.alarm(False)
+        closing.join()
+    assert sender.outcomes(0.1) == {Outcome.LOST: 1}
+    assert "unexpected error" not in caplog.text
+
+
 def test_an_exchange_that_is_deleted_is_a_refusal_until_it_is_declared_again(
     rabbit: RabbitServer, vhost: Vhost, caplog: pytest.LogCaptureFixture
 ) -> None:
