@@ -100,6 +100,8 @@ class RabbitNode:
         self._wait(self._up, START_S, "broker")
 
     def _spawn(self, command: Sequence[str], name: str) -> subprocess.Popen[bytes]:
+        # it ends with us, even when we are killed
+        command = ["setpriv", "--pdeathsig", "KILL", *command]
         with open(self.directory / f"{name}.out", "ab") as output:
             return subprocess.Popen(
                 command, env=self._environment, cwd=self.directory, stdin=subprocess.DEVNULL, stdout=output, stderr=output
