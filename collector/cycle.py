@@ -11,26 +11,21 @@ from dataclasses import dataclass
 
 from collector.announce import Announcements
 from collector.contracts import Outcome, Publisher, Source, Store
-from collector.errors import AnswerError, CollectorError, LockLostError, UnavailableError
+from collector.errors import AnswerError, LockLostError, UnavailableError
 from collector.gate import Gate
 from collector.memory import Memory
-from collector.model import Listing, Series, Table, Window, iso
+from collector.model import Listing, Series, Table, iso
 from collector.plan import PlanRules, Span, collected, settled_ms, spans
 from collector.progress import Progress, start_positions
 from collector.reconcile import ReconcileRules, reconcile
 from collector.report import CycleReport
-from collector.silence import Silence
+from collector.rounds import Rounds
 from collector.stop import Stop
 from collector.tally import Count, Tally
-from collector.transfer import Transfer, WindowResult
+from collector.transfer import Transfer
 
 log = logging.getLogger(__name__)
 
-ADVANCE_S = 10.0
-"""Confirmed windows are written together about so often: after a crash no more than these are published twice.
-
-Every 5 s a full cycle spent 2.3 to 2.5 % of its time in the database; every 10 s 1.5 % (on a quieter machine).
-"""
 MOST_NAMED = 10
 CLOCK_TOLERANCE_S = 60.0
 
@@ -72,21 +67,20 @@ class Cycle:
         """Of the command line, for the `backfill` command that a warning names: the same table, the same way out."""
         self._beat = beat
         self._monotonic = monotonic
-        self._turn = 0
         self._held: dict[str, int] = {}
-        self._confirmed: dict[Window, str] = {}
-        """On the bus, but not yet in the table, each with how it is counted then; kept over an outage of the store."""
+        self._rounds = Rounds(
+            parts.store, parts.gate, parts.transfer, parts.memory, parts.stop, once=once, beat=beat, monotonic=monotonic
+        )
 
     def run(self, now_ms: int, until: float) -> CycleReport:
         """One pass at `now_ms`; no window is started after the monotonic time `until`.
 
         Raises UnavailableError and ConfigurationError of the store; what is confirmed by then is written by the next pass.
         """
-        self._turn += 1
         self._beat()
         progress = Progress(now_ms, self._monotonic(), self._parts.store.database_s)
         self._parts.gate.begin(until)
-        self._advance(progress)
+        self._rounds.begin(progress)
         listing = self._list(now_ms, progress)
         until = self._after_listing(until)
         now_ms = listing.time_ms if listing else self._parts.source.latest_ms(now_ms)
@@ -96,15 +90,16 @@ class Cycle:
         del listing  # some 30 MB that the rest of the pass has no use for
         progress.settled_ms = settled_ms(now_ms, self._plan_rules.settle_ms)
         due = self._plan(table, now_ms, progress)
-        idle = self._collect(due, now_ms, until, progress)
+        idle = self._rounds.collect(due, now_ms, until, progress)
         return self._report(due, idle, progress)
 
-    def forget_listings(self) -> None:
-        """What earlier listings lacked says nothing after a time in which another collector may have worked.
+    def forget_lately(self) -> None:
+        """What earlier cycles found missing says nothing after a time in which another collector may have worked.
 
         It may have seen the interfaces again: to retire them as of the old listing would leave a gap behind their checkpoints.
         """
         self._held.clear()
+        self._parts.memory.forget_doubts()
 
     def _list(self, now_ms: int, progress: Progress) -> Listing | None:
         try:
@@ -183,9 +178,12 @@ class Cycle:
     def _plan(self, table: Table, now_ms: int, progress: Progress) -> list[Span]:
         due = spans(table, now_ms, self._plan_rules)
         progress.positions = start_positions(due)
-        left = {row.id for row in table.rows if not row.drained(self._plan_rules.record_types)}
+        record_types = self._plan_rules.record_types
+        progress.active_rows = {row.id for row, _ in collected(table.rows) if row.active}
+        progress.active_series = len(progress.active_rows) * len(record_types)
+        left = {row.id for row in table.rows if not row.drained(record_types)}
         # SPEC has the only cycle judge by series with a checkpoint alone
-        continues = not self._once and any(row.checkpoints for row in table.rows)
+        continues = not self._once and any(each in row.checkpoints for row in table.rows for each in record_types)
         self._parts.memory.begin(left, continues=continues)
         skipped = [span for span in due if span.skipped_from_ms is not None]
         if skipped:
@@ -195,96 +193,6 @@ class Cycle:
             log.warning("series further behind than MAX_BACKLOG start there series=%d fetch_the_rest=%r", len(skipped), command)
         return due
 
-    def _collect(self, due: list[Span], now_ms: int, until: float, progress: Progress) -> set[Series]:
-        """Every series' first window, then every series' second, and so on; returns the series left out as idle."""
-        left, idle = (due, []) if self._once else self._parts.memory.choose(due, now_ms)
-        progress.idle = len(idle)
-        while left and not self._parts.stop.is_set() and self._monotonic() < until:
-            windows = [self._parts.memory.window(span) for span in left]
-            progress.planned += len(windows)
-            asked, done = self._round(windows, until, progress)
-            unasked = len(windows) - len(asked)
-            pairs = zip(left, windows, strict=True)
-            left = [rest for span, window in pairs if window.series in done and (rest := span.after(window))]
-            if unasked:
-                progress.outstanding += unasked
-                break
-        progress.outstanding += len(left)
-        return {span.series for span in idle}
-
-    def _round(self, windows: list[Window], until: float, progress: Progress) -> tuple[set[Series], set[Series]]:
-        """One window of each series; returns the series that were asked, and those whose window is done."""
-        silence = Silence(self._parts.memory.anybody_talks)
-        asked: set[Series] = set()
-        done: set[Series] = set()
-        failure: CollectorError | None = None
-        written = self._monotonic()
-        for results in self._parts.transfer.windows(windows, until):
-            self._beat()
-            for result in results:
-                asked.add(result.window.series)
-                self._note(result, silence, progress)
-            if failure is None and self._monotonic() - written >= ADVANCE_S:
-                try:
-                    done |= self._advance(progress)
-                except CollectorError as error:
-                    # what is in flight lands first, so that the next pass finds the way clear and knows what is confirmed
-                    failure = error
-                    self._parts.gate.shut()
-                written = self._monotonic()
-        if failure:
-            raise failure
-        self._judge(silence, progress)
-        return asked, done | self._advance(progress)
-
-    def _judge(self, silence: Silence, progress: Progress) -> None:
-        """Whether the windows that came back empty are done."""
-        memory = self._parts.memory
-        if silence.of_all:
-            progress.windows["held"] += len(silence.empty)
-            line = f"Netbeam has no points for {silence.silent} series at once: taken for its failure, nothing moves"
-            progress.failed.append(line)
-            memory.netbeam_failed()
-            return
-        for window in silence.empty:
-            if memory.believes_empty(window, progress.settled_ms, at_once=self._once):
-                self._confirmed[window] = "empty"
-            else:
-                progress.windows["doubted"] += 1
-
-    def _note(self, result: WindowResult, silence: Silence, progress: Progress) -> None:
-        memory, window = self._parts.memory, result.window
-        memory.asked(window, self._turn)
-        progress.note(result)
-        if result.outcome is None:
-            memory.failed(window)
-            return
-        if window.between_points and not result.points:
-            # says nothing about the series or Netbeam
-            if result.outcome is Outcome.CONFIRMED:
-                self._confirmed[window] = "empty"
-            return
-        again = memory.doubted(window.series, progress.settled_ms)
-        silence.add(window, memory.talks(window), result.points, again=again)
-        if result.points and result.outcome is Outcome.CONFIRMED:
-            memory.talked(window)
-            self._confirmed[window] = "done"
-
-    def _advance(self, progress: Progress) -> set[Series]:
-        """Write what is confirmed: the only place that moves a checkpoint. Returns the series that have moved."""
-        if not self._parts.store.holds_lock():
-            raise LockLostError("the lock is not ours any more")
-        windows = self._confirmed
-        if not windows:
-            return set()
-        refused = {window.series for window in self._parts.store.advance(list(windows))}
-        self._confirmed = {}
-        progress.windows.update("moved" if window.series in refused else kind for window, kind in windows.items())
-        moved = {window.series: window.end_ms for window in windows if window.series not in refused}
-        progress.moved += len(moved)
-        progress.positions.update(moved)
-        return set(moved)
-
     def _report(self, due: list[Span], idle: set[Series], progress: Progress) -> CycleReport:
         parts = self._parts
         if parts.source.outage.down:
@@ -293,15 +201,14 @@ class Cycle:
         if broker.down and (progress.outstanding or progress.windows[Outcome.LOST.value] or parts.announcements.left):
             progress.failed.append(f"{broker.dependency} is not available: {broker.last_error}")
         progress.failed += [f"no queue takes messages with routing key {key}" for key in parts.gate.unroutable]
-        active = {row.id for row, _ in collected(progress.table.rows) if row.active}
-        progress.conclude(len(active) * len(self._plan_rules.record_types) - len(idle))
+        progress.conclude(progress.active_series - len(idle))
         for outcome, count in progress.windows.items():
             parts.tally.add(Count.WINDOWS, count, outcome)
         report = progress.report(
             seconds=self._monotonic() - progress.began,
             database_s=parts.store.database_s,
             lag=progress.lag(self._plan_rules.record_types, idle),
-            draining=len({span.series.row_id for span in due} - active),
+            draining=len({span.series.row_id for span in due} - progress.active_rows),
             stopped=parts.stop.is_set(),
         )
         parts.tally.add(Count.CYCLES, 1, report.outcome.value)

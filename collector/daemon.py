@@ -143,7 +143,7 @@ class Daemon:
         """As `_take_lock`; another collector may have worked in the meantime."""
         if not self._take_lock():
             return False
-        cycle.forget_listings()
+        cycle.forget_lately()
         return True
 
     def _given_up(self) -> int:

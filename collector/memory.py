@@ -72,10 +72,10 @@ class Memory:
         """Whether any series had points in its last window."""
         return any(known.talks for known in self._series.values())
 
-    def doubted(self, series: Series, settled_ms: int) -> bool:
-        """Whether it has come back empty already while everything was collected up to that time, and was not believed."""
+    def doubted_ms(self, series: Series) -> int | None:
+        """Up to where the cycle collected in which it came back empty and was not believed; None: it is not doubted."""
         known = self._series.get(series)
-        return known is not None and known.doubted_ms == settled_ms
+        return known.doubted_ms if known else None
 
     def is_idle(self, series: Series) -> bool:
         """Whether it has been silent for long enough to be asked less often."""
@@ -86,30 +86,34 @@ class Memory:
         self._known(window.series).turn = turn
 
     def talked(self, window: Window) -> None:
-        """The window came back with points, and is done."""
+        """The window came back with points, whatever became of them."""
         known = self._known(window.series)
         known.talks, known.empty_windows = True, 0
         known.doubted_ms = known.most_ms = None
 
-    def believes_empty(self, window: Window, settled_ms: int, *, at_once: bool = False) -> bool:
+    def answered_empty(self, window: Window, settled_ms: int, *, credible: bool = True, at_once: bool = False) -> bool:
         """The window came back without points; whether that is believed, so that the window is done.
 
-        A series that had points in its last window, or may have had some, is asked once more in the next cycle: Netbeam may
-        have failed in the middle of a round, or for less than half of the series, and what it lacked is there then.
-        `settled_ms` is up to where this cycle collects; `at_once` believes the first answer.
+        A series that had points in its last window, or may have had some, is asked again until a cycle that collects up to
+        a later time finds it empty too, and others not (`credible`): Netbeam may have failed in the middle of a round, or for
+        less than half of the series, and what it lacked is there then. `settled_ms` is up to where this cycle collects;
+        `at_once` believes the first answer.
         """
         known = self._known(window.series)
-        known.empty_windows += 1
         known.most_ms = None
-        suspect = self.talks(window) is not False
-        if suspect and known.doubted_ms is None and not at_once:
-            known.doubted_ms = settled_ms
+        again = known.doubted_ms == settled_ms
+        first = known.doubted_ms is None
+        if self.talks(window) is not False and not at_once and (first or again or not credible):
+            if first:
+                known.doubted_ms = settled_ms
+                known.empty_windows += 1
             return False
         known.talks, known.doubted_ms = False, None
+        known.empty_windows += 1
         return True
 
-    def netbeam_failed(self) -> None:
-        """What came back empty lately says nothing: whatever is doubted will be asked twice more."""
+    def forget_doubts(self) -> None:
+        """What came back empty lately says nothing: it takes two more empty answers to be believed."""
         for known in self._series.values():
             if known.doubted_ms is not None:
                 known.doubted_ms, known.empty_windows = None, 0

@@ -24,6 +24,9 @@ class Progress:
     retired: int = 0
     held_back: int = 0
     table: Table = field(default_factory=Table)
+    active_rows: set[int] = field(default_factory=set)
+    """The ids of those that are collected and still listed."""
+    active_series: int = 0
     settled_ms: int = 0
     """Up to where this cycle collects."""
     interface_messages: int = 0

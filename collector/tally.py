@@ -25,7 +25,7 @@ class Count(enum.StrEnum):
     INTERFACE_VALUES_INVALID = "interface_values_invalid"
     LISTING_ENTRIES_SKIPPED = "listing_entries_skipped"
     WINDOWS = "windows"
-    """Label outcome: done, empty, failed, returned, refused, lost, moved, held."""
+    """Label outcome: done, empty, failed, returned, refused, lost, moved, held, doubted."""
     CYCLES = "cycles"
     """Label outcome: complete, cut, failed."""
     CYCLES_SKIPPED = "cycles_skipped"

@@ -128,7 +128,7 @@ def test_short_list_is_held_back_until_a_second_one_an_interval_later() -> None:
 def test_short_list_is_the_first_one_again_after_another_collector_may_have_worked() -> None:
     world = World(behind(40), listed=[resource(number) for number in range(1, 21)])
     assert world.run().held_back == 20
-    world.cycle.forget_listings()
+    world.cycle.forget_lately()
     first = world.next()
     assert (first.held_back, first.retired, first.active) == (20, 0, 40)
     assert world.next().retired == 20
@@ -337,15 +337,61 @@ def test_new_series_that_are_silent_are_no_failure_where_the_others_have_nothing
     world.source.points = no_points
     report = world.run()
     assert (report.new, report.outcome, report.windows) == (18, CycleOutcome.COMPLETE, {"doubted": 18})
-    assert world.run().windows == {"empty": 18}
 
 
-def test_cycles_within_one_minute_take_no_doubted_series_for_a_failure_of_netbeam() -> None:
+def test_cycles_within_one_minute_neither_believe_what_is_doubted_nor_take_it_for_a_failure_of_netbeam() -> None:
     world = World(behind(40), lambda window: three_points(window) if window.series.row_id <= 20 else [])
     assert world.run().windows == {"done": 20, "doubted": 20}
-    report = world.run()
-    assert (report.windows, report.outcome) == ({"empty": 20}, CycleOutcome.COMPLETE)
-    assert set(world.checkpoints()) == {0}
+    for _ in range(2):
+        report = world.run()
+        assert (report.windows, report.outcome) == ({"doubted": 20}, CycleOutcome.COMPLETE)
+    world.source.points = no_points
+    assert world.next().windows == {"held": 40}
+    world.source.points = lambda window: three_points(window) if window.series.row_id <= 20 else []
+    assert world.next().windows == {"done": 20, "doubted": 20}
+    assert world.next().windows == {"done": 20, "empty": 20}
+    assert len(set(world.checkpoints())) == 1
+
+
+def test_some_that_fall_silent_cycle_after_cycle_are_no_failure_of_netbeam() -> None:
+    world = World(behind(24))
+    silent_after(world, 1, range(1, 11))
+    assert world.next().windows == {"done": 14, "doubted": 10}
+    world.source.points = lambda window: no_points(window) if window.series.row_id <= 15 else three_points(window)
+    assert world.next().windows == {"done": 9, "doubted": 5, "empty": 10}
+    report = world.next()
+    assert (report.outcome, report.windows) == (CycleOutcome.COMPLETE, {"done": 9, "empty": 15})
+    assert len(set(world.checkpoints())) == 1
+
+
+def test_holes_of_different_series_in_a_backlog_stop_no_catching_up() -> None:
+    def holes(window: Window) -> list[object]:
+        hole = (SETTLED_MS - window.begin_ms) // (6 * HOUR_MS) == (10 if window.series.row_id <= 15 else 6)
+        return no_points(window) if hole and window.series.row_id <= 30 else three_points(window)
+
+    world = World(behind(50, 72 * HOUR_MS), holes)
+    reports = [world.next() for _ in range(6)]
+    assert {report.outcome for report in reports} == {CycleOutcome.COMPLETE}
+    assert set(world.checkpoints()) == {900_000 * 6}
+
+
+def test_points_that_did_not_get_to_the_bus_end_a_doubt() -> None:
+    world = World(behind(30))
+    silent_after(world, 1, range(1, 2))
+    assert world.next().windows == {"done": 29, "doubted": 1}
+    world.source.points = three_points
+    world.outcomes(*[Outcome.LOST] * 30)
+    assert world.next().windows == {"lost": 30}
+    world.source.points = lambda window: no_points(window) if window.series.row_id == 1 else three_points(window)
+    assert world.next().windows == {"done": 29, "doubted": 1}
+
+
+def test_doubts_are_forgotten_where_another_collector_may_have_worked() -> None:
+    world = World(behind(30))
+    silent_after(world, 1, range(1, 2))
+    world.next()
+    world.cycle.forget_lately()
+    assert world.next().windows == {"done": 29, "doubted": 1}
 
 
 @pytest.mark.parametrize("once", [True, False])

@@ -13,6 +13,7 @@ ROWS = (
     "memory standing message gate confirms broker mysql_session exchange health simulated_faults healthcheck",
     "announce http crew link mysql sqlite stdout transfer metrics page simulation",
     "netbeam progress slices amqp web",
+    "rounds",
     "cycle",
     "parts",
     "daemon backfill status check",

@@ -39,7 +39,7 @@ def cycles_asked(known: Memory, number: int, cycles: int, poll_ms: int = POLL_MS
         if chosen:
             assert (chosen[0].begin_ms, chosen[0].end_ms) == (checkpoint_ms, now_ms)
             asked.append(cycle)
-            assert known.believes_empty(Window(series(number), checkpoint_ms, now_ms), now_ms)
+            assert known.answered_empty(Window(series(number), checkpoint_ms, now_ms), now_ms)
             checkpoint_ms = now_ms
     return asked
 
@@ -106,7 +106,7 @@ def test_whatever_comes_back_no_millisecond_is_left_out(answers: list[bool], num
         asked = known.window(chosen[0])
         if points:
             known.talked(asked)
-        elif not known.believes_empty(asked, now_ms):
+        elif not known.answered_empty(asked, now_ms):
             continue
         covered.append((asked.begin_ms, asked.end_ms))
         checkpoint_ms = asked.end_ms
@@ -159,15 +159,21 @@ def test_forgets_rows_that_are_gone() -> None:
     assert not known.anybody_talks
 
 
+def answers(known: Memory, asked: Window, *minutes: int, **options: bool) -> list[bool]:
+    """Whether empty answers in cycles that collect up to these minutes are believed."""
+    return [known.answered_empty(asked, NOW_MS + minute * MINUTE_MS, **options) for minute in minutes]
+
+
 def test_remembers_whether_the_last_answered_window_had_points() -> None:
     known = memory()
     known.talked(window())
     known.failed(window())
     known.asked(window(), 7)
     assert known.talks(window()) is True
-    for believed in (False, True, True):
-        assert known.believes_empty(window(), NOW_MS) is believed
-        assert known.talks(window()) is not believed
+    assert answers(known, window(), 0) == [False]
+    assert known.talks(window()) is True
+    assert answers(known, window(), 1, 2) == [True, True]
+    assert known.talks(window()) is False
     known.talked(window())
     assert known.talks(window()) is True
 
@@ -178,7 +184,7 @@ def test_where_nothing_is_known_what_was_collected_before_may_have_had_points(ch
     known.begin({1}, continues=continues)
     asked = Window(series(), NOW_MS - POLL_MS, NOW_MS, NOW_MS - POLL_MS if checkpoint else None)
     assert known.talks(asked) is None
-    assert [known.believes_empty(asked, NOW_MS) for _ in range(2)] == [False, True]
+    assert answers(known, asked, 0, 1) == [False, True]
     assert known.talks(asked) is False
 
 
@@ -186,19 +192,36 @@ def test_first_windows_of_a_new_table_and_of_the_only_cycle_are_believed_at_once
     known = memory()
     known.begin({1}, continues=False)
     assert known.talks(window()) is False
-    assert known.believes_empty(window(), NOW_MS)
+    assert answers(known, window(), 0) == [True]
     collected = Window(series(2), NOW_MS - POLL_MS, NOW_MS, NOW_MS - POLL_MS)
-    assert known.believes_empty(collected, NOW_MS, at_once=True)
+    assert answers(known, collected, 0, at_once=True) == [True]
     assert known.talks(collected) is False
 
 
-def test_after_a_failure_of_netbeam_a_doubted_series_is_asked_twice_again() -> None:
+def test_empty_answer_is_believed_when_a_later_time_and_others_points_bear_it_out() -> None:
     known = memory()
     known.talked(window())
-    assert not known.believes_empty(window(), NOW_MS)
-    assert known.doubted(series(), NOW_MS)
-    assert not known.doubted(series(), NOW_MS + MINUTE_MS)
-    known.netbeam_failed()
-    assert not known.doubted(series(), NOW_MS)
-    assert [known.believes_empty(window(), NOW_MS) for _ in range(2)] == [False, True]
+    assert answers(known, window(), 0, 0, 0) == [False, False, False]
+    assert answers(known, window(), 1, 2, credible=False) == [False, False]
+    assert known.doubted_ms(series()) == NOW_MS
+    assert answers(known, window(), 2) == [True]
+    assert known.doubted_ms(series()) is None
+    assert not known.is_idle(series())
+
+
+def test_points_in_between_end_a_doubt() -> None:
+    known = memory()
+    known.talked(window())
+    answers(known, window(), 0)
+    known.talked(window())
+    assert answers(known, window(), 1) == [False]
+
+
+def test_doubts_that_are_forgotten_take_two_more_empty_answers() -> None:
+    known = memory()
+    known.talked(window())
+    answers(known, window(), 0)
+    known.forget_doubts()
+    assert known.doubted_ms(series()) is None
+    assert answers(known, window(), 1, 2) == [False, True]
     assert not known.is_idle(series())

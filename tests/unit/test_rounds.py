@@ -167,7 +167,7 @@ def test_idle_series_are_asked_less_often_and_the_only_cycle_asks_every_one() ->
         assert mine[0].begin_ms == first.begin_ms  # the first empty one is not believed
         assert [window.begin_ms for window in mine[1:]] == [window.end_ms for window in mine[:-1]]
         assert max(lengths(mine)) <= 1.25
-    world.cycle._once = True
+    world.cycle._rounds._once = True
     before = len(world.asked)
     world.next()
     assert sorted(world.asked[before:]) == list(range(1, 32))

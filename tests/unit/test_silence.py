@@ -74,10 +74,37 @@ def test_series_that_were_silent_before_do_not_count() -> None:
     assert not judged((700, False, 0)).of_all
 
 
+@pytest.mark.parametrize(("others", "of_all"), [(49, True), (50, True), (51, False), (500, False)])
+def test_where_nothing_is_known_and_most_have_nothing_due_silence_says_nothing(others: int, of_all: bool) -> None:
+    silence = judged((50, None, 0))
+    silence.active = 50 + others
+    assert silence.of_all is of_all
+
+
+@pytest.mark.parametrize(
+    ("doubted", "silent", "talking", "of_all"),
+    [(10, 5, 9, False), (10, 7, 7, False), (10, 8, 6, True), (10, 14, 0, True), (10, 1, 0, True)],
+)
+def test_those_that_are_doubted_already_make_no_failure_where_most_others_talk_on(
+    doubted: int, silent: int, talking: int, of_all: bool
+) -> None:
+    silence = judged((silent, True, 0), (talking, True, 3))
+    for _ in range(doubted):
+        silence.add(WINDOW, True, 0, doubted=True)
+    assert silence.of_all is of_all
+
+
+def test_empty_answers_are_credible_where_somebody_is_heard_or_few_are_silent() -> None:
+    assert judged((10, True, 0)).credible
+    assert judged((4, True, 0), (6, None, 0), (500, False, 0)).credible
+    assert not judged((5, True, 0), (6, None, 0)).credible
+    assert judged((5, True, 0), (6, None, 0), (1, False, 3)).credible
+
+
 def test_series_asked_again_up_to_the_same_time_do_not_count_but_wait_for_the_judgement() -> None:
     silence = Silence()
     for _ in range(11):
-        silence.add(WINDOW, True, 0, again=True)
-        silence.add(WINDOW, None, 0, again=True)
+        silence.add(WINDOW, True, 0, doubted=True, again=True)
+        silence.add(WINDOW, None, 0, doubted=True, again=True)
     assert not silence.of_all
     assert silence.empty == [WINDOW] * 22
