@@ -27,6 +27,8 @@ class Silence:
     unknown: int = 0
     """Series of which no earlier window is known, that may have had points in it, and that were answered now."""
     unknown_silent: int = 0
+    again_silent: int = 0
+    """Series that came back empty once more, up to the same time."""
     heard: bool = False
     """Somebody had points."""
     empty: list[Window] = field(default_factory=list)
@@ -43,6 +45,7 @@ class Silence:
         else:
             self.empty.append(window)
         if again:
+            self.again_silent += not points
             return
         if talks:
             self.talked_before += 1
@@ -73,7 +76,7 @@ class Silence:
     @property
     def credible(self) -> bool:
         """Whether an empty answer may be believed, the second time: somebody had points, or it is about few."""
-        return self.heard or self.silent <= FEW
+        return self.heard or self.silent + self.again_silent <= FEW
 
     @property
     def silent(self) -> int:

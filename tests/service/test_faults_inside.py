@@ -23,7 +23,7 @@ AT_ONCE = 6
 CRASH = "by an unexpected error|unexpected error"
 
 MAIN = (
-    "collector.cycle:Cycle._plan@2", "collector.cycle:reconcile@2", "collector.cycle:Cycle._advance@3",
+    "collector.cycle:Cycle._plan@2", "collector.cycle:reconcile@2", "collector.rounds:Rounds._advance@3",
     "collector.mysql:MysqlStore.advance@2", "collector.mysql:MysqlStore.read@3", "collector.daemon:Daemon._wait_for@2",
     "collector.gate:Gate.begin@2", "mysql.connector:connect",
 )  # fmt: skip

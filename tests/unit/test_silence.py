@@ -106,5 +106,6 @@ def test_series_asked_again_up_to_the_same_time_do_not_count_but_wait_for_the_ju
     for _ in range(11):
         silence.add(WINDOW, True, 0, doubted=True, again=True)
         silence.add(WINDOW, None, 0, doubted=True, again=True)
+        assert silence.credible is (silence.again_silent <= 10)
     assert not silence.of_all
     assert silence.empty == [WINDOW] * 22
