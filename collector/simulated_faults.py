@@ -15,10 +15,11 @@ from collector import simulated_content as content
 from collector.model import RecordType
 from collector.simulated_answer import Answer, Delivery
 from collector.simulated_content import Entries
-from collector.simulated_network import Point
+from collector.simulated_network import Nothing, Point
 
 BOMB_BYTES = 96 << 20
 """More than the 64 MiB that a listing may have."""
+NOT_FOUND = Answer(404, b'{"error":"not found"}')
 
 
 class Kind(StrEnum):
@@ -150,6 +151,18 @@ class Behaviour:
         self.end_inclusive = False
         self.descending = False
         self.send_date = True
+
+
+def strike(faults: Sequence[Fault], resource: str, record_type: str, length_ms: int) -> Fault | None:
+    """The first fault that strikes this request, for a window of that length; None when none does."""
+    return next((fault for fault in faults if fault.strikes(resource, record_type, length_ms)), None)
+
+
+def no_points(nothing: Nothing) -> Answer:
+    """The answer that says in this way that there are no points."""
+    if nothing is Nothing.NOT_FOUND:
+        return NOT_FOUND
+    return Answer(204) if nothing is Nothing.NO_CONTENT else Answer(body=nothing.encode())
 
 
 def _html(good: Answer) -> Answer:

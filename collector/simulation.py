@@ -22,8 +22,8 @@ from urllib.parse import quote
 from collector.model import RecordType
 from collector.simulated_answer import Answer, Connection, target_of, window_of
 from collector.simulated_content import bodies, encode
-from collector.simulated_faults import Behaviour, Fault, Kind
-from collector.simulated_network import Nothing, Point, SimulatedNetwork
+from collector.simulated_faults import NOT_FOUND, Behaviour, Fault, Kind, no_points, strike
+from collector.simulated_network import Point, SimulatedNetwork
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,6 @@ BASE_PATH = "/api/network/esnet/prod"
 LEGAL_IN_A_PATH = "%/:@!$&'()*+,;="
 """Characters of a resource that a URL holds as they are (RFC 3986, pchar); others are asked for percent-encoded."""
 START_S = 10.0
-_NOT_FOUND = Answer(404, b'{"error":"not found"}')
 _BAD_REQUEST = Answer(400, b'{"error":"begin and end are times in ms"}')
 
 
@@ -202,7 +201,7 @@ class Simulation:
         if series is None:
             if path != f"{BASE_PATH}/interfaces".encode():
                 self.counts["unknown"] += 1
-                return _NOT_FOUND
+                return NOT_FOUND
             self.counts["listing"] += 1
             return self._listing()
         self.counts["points"] += 1
@@ -215,15 +214,15 @@ class Simulation:
         now_ms, edit = self.clock(), self.behaviour.edit_listing
         body = self.network.encoded_listing(now_ms) if edit is None else encode(edit(self.network.listing(now_ms))).encode()
         good = Answer(body=body)
-        fault = _strike(self.behaviour.listing, "", "", 0)
+        fault = strike(self.behaviour.listing, "", "", 0)
         return good if fault is None else fault.apply(good, [], now_ms, now_ms)
 
     def _answer_points(self, resource: str, record_type: RecordType, begin_ms: int, end_ms: int) -> Answer | bytes:
         points = self._points(resource, record_type, begin_ms, end_ms)
-        fault = _strike(self.behaviour.points, resource, record_type, end_ms - begin_ms) if self.behaviour.points else None
+        fault = strike(self.behaviour.points, resource, record_type, end_ms - begin_ms) if self.behaviour.points else None
         if fault is None and points:
             return self._ready(bodies(points))
-        good = Answer(body=bodies(points)) if points else _none(self.network.nothing(resource, record_type))
+        good = Answer(body=bodies(points)) if points else no_points(self.network.nothing(resource, record_type))
         return good if fault is None else fault.apply(good, points, begin_ms, end_ms)
 
     def _points(self, resource: str, record_type: RecordType, begin_ms: int, end_ms: int) -> list[Point]:
@@ -246,16 +245,6 @@ class Simulation:
         request = Request(at, head.decode("latin-1"), path.decode("latin-1"))
         series, window = self._routes.get(path), window_of(query)
         return Request(*request[:3], *series, *window) if series and window else request
-
-
-def _strike(faults: Sequence[Fault], resource: str, record_type: str, length_ms: int) -> Fault | None:
-    return next((fault for fault in faults if fault.strikes(resource, record_type, length_ms)), None)
-
-
-def _none(nothing: Nothing) -> Answer:
-    if nothing is Nothing.NOT_FOUND:
-        return _NOT_FOUND
-    return Answer(204) if nothing is Nothing.NO_CONTENT else Answer(body=nothing.encode())
 
 
 def _fault(text: str) -> Fault:
