@@ -94,15 +94,16 @@ class Memory:
     def answered_empty(self, window: Window, settled_ms: int, *, credible: bool = True, at_once: bool = False) -> bool:
         """The window came back without points; whether that is believed, so that the window is done.
 
-        A series that had points in its last window, or may have had some, is asked again until a later round finds it empty
-        too, and others not (`credible`): Netbeam may have failed in the middle of a round, or for less than half of the
-        series, and what it lacked is there then. `settled_ms` is up to where this cycle collects; `at_once` believes the
-        first answer.
+        A series that had points in its last window, or has a checkpoint from before the start, is asked again until a later
+        round finds it empty too, and others not (`credible`): Netbeam may have failed in the middle of a round, or for less
+        than half of the series, and what it lacked is there then. `settled_ms` is up to where this cycle collects; `at_once`
+        believes the first answer.
         """
         known = self._known(window.series)
         known.most_ms = None
         first = known.doubted_ms is None
-        if self.talks(window) is not False and not at_once and (first or not credible):
+        suspect = known.talks or (known.talks is None and window.checkpoint_ms is not None)
+        if suspect and not at_once and (first or not credible):
             if first:
                 known.doubted_ms = settled_ms
                 known.empty_windows += 1

@@ -336,7 +336,7 @@ def test_new_series_that_are_silent_are_no_failure_where_the_others_have_nothing
     world.source.interfaces = {name: interface(name) for name in map(resource, range(1, 31))}
     world.source.points = no_points
     report = world.run()
-    assert (report.new, report.outcome, report.windows) == (18, CycleOutcome.COMPLETE, {"doubted": 18})
+    assert (report.new, report.outcome, report.windows) == (18, CycleOutcome.COMPLETE, {"empty": 18})
 
 
 def test_cycles_within_one_minute_neither_believe_what_is_doubted_nor_take_it_for_a_failure_of_netbeam() -> None:
