@@ -91,16 +91,20 @@ class Memory:
         known.talks, known.empty_windows = True, 0
         known.doubted_ms = known.most_ms = None
 
-    def answered_empty(self, window: Window, settled_ms: int, *, credible: bool = True, at_once: bool = False) -> bool:
+    def answered_empty(
+        self, window: Window, settled_ms: int, *, sound: bool = True, credible: bool = True, at_once: bool = False
+    ) -> bool:
         """The window came back without points; whether that is believed, so that the window is done.
 
         A series that had points in its last window, or has a checkpoint from before the start, is asked again until a later
         round finds it empty too, and others not (`credible`): Netbeam may have failed in the middle of a round, or for less
         than half of the series, and what it lacked is there then. `settled_ms` is up to where this cycle collects; `at_once`
-        believes the first answer.
+        believes the first answer. Where the round is not `sound`, only a series that is known to be silent is believed.
         """
         known = self._known(window.series)
         known.most_ms = None
+        if not sound and known.talks is not False:
+            return False
         first = known.doubted_ms is None
         suspect = known.talks or (known.talks is None and window.checkpoint_ms is not None)
         if suspect and not at_once and (first or not credible):

@@ -99,6 +99,7 @@ class Rounds:
                 written = self._monotonic()
         if failure:
             raise failure
+        silence.whole &= len(asked) == len(windows)
         self._judge(silence, progress)
         return asked, done | self._advance(progress)
 
@@ -110,8 +111,9 @@ class Rounds:
             progress.failed.append(line)
             self._memory.forget_doubts()
             return
+        judged = {"sound": silence.sound, "credible": silence.credible, "at_once": self._once}
         for window in silence.empty:
-            if self._memory.answered_empty(window, progress.settled_ms, credible=silence.credible, at_once=self._once):
+            if self._memory.answered_empty(window, progress.settled_ms, **judged):
                 self._confirmed[window] = "empty"
             else:
                 progress.windows["doubted"] += 1
@@ -122,6 +124,7 @@ class Rounds:
         progress.note(result)
         if result.outcome is None:
             memory.failed(window)
+            silence.whole = False
             return
         if window.between_points and not result.points:
             # says nothing about the series or Netbeam

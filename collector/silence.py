@@ -31,6 +31,8 @@ class Silence:
     """Series that came back empty once more, up to the same time."""
     heard: bool = False
     """Somebody had points."""
+    whole: bool = True
+    """Every window was answered: the round was not cut short, and nothing failed."""
     empty: list[Window] = field(default_factory=list)
     """Whether they are empty or Netbeam has failed shows when the round is over."""
 
@@ -72,6 +74,11 @@ class Silence:
         nobody_talks = self.fell_silent == self.talked_before and self.unknown_silent == self.unknown
         talkers_due = self.talked_before > 0 or not (self.others_talk or 2 * self.unknown < self.active)
         return nobody_talks and talkers_due and self.unknown_silent > FEW
+
+    @property
+    def sound(self) -> bool:
+        """Whether an empty answer says anything: of a failing Netbeam, few may have been answered at all, and those empty."""
+        return self.heard or self.whole
 
     @property
     def credible(self) -> bool:

@@ -330,6 +330,34 @@ def test_silence_of_all_after_a_first_cycle_that_was_cut_short_holds_back_series
     assert set(world.checkpoints()) == {900_000 * 4}
 
 
+@pytest.mark.parametrize("once", [True, False])
+@pytest.mark.parametrize("answered", [8, 20])
+def test_silence_in_a_cycle_that_was_cut_short_is_not_believed_though_it_is_that_of_few(answered: int, once: bool) -> None:
+    world = World([*behind(2), *behind(40, checkpoint=False, first_id=3)], no_points, once=once)
+    world.on_answer(answered, world.stop.set if once else lambda: world.clock.advance(900))
+    assert world.run(900).windows == {"doubted": answered}
+    assert world.checkpoints() == [-900_000] * 2 + [None] * 40
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_silence_of_those_few_that_a_failing_netbeam_still_answers_is_not_believed(once: bool) -> None:
+    rows = [*behind(2), *behind(40, checkpoint=False, first_id=3)]
+    world = World(rows, lambda window: "status 500" if window.series.row_id > 9 else no_points(window), once=once)
+    assert world.run().windows == {"failed": 33, "doubted": 9}
+    assert world.checkpoints() == [-900_000] * 2 + [None] * 40
+    world = World(rows, lambda window: [three_points(window), "status 500", []][window.series.row_id % 3], once=once)
+    assert world.run().windows["empty"] >= 13  # where others have points, it says something
+
+
+def test_series_that_is_known_to_be_silent_moves_on_in_a_cycle_that_was_cut_short() -> None:
+    world = World(behind(30), lambda window: no_points(window) if window.series.row_id <= 5 else three_points(window))
+    for _ in range(2):
+        world.next()
+    world.on_answer(5, lambda: world.clock.advance(900))
+    assert world.next(800).windows == {"empty": 5}
+    assert world.checkpoints()[:5] == [900_000 * 3] * 5
+
+
 def test_new_series_that_are_silent_are_no_failure_where_the_others_have_nothing_due() -> None:
     world = World(behind(12))
     world.run()
