@@ -69,11 +69,10 @@ def test_connections_closed_by_the_broker_ten_times_in_one_run(new_rig: NewRig, 
     assert rig.bus
     collector = start(rig)
     chance = random.Random(4)
-    for _ in range(CLOSED):
-        collector.wait_for(lambda: broker.connections(rig.bus.vhost) == 1)  # type: ignore[union-attr]
+    for number in range(CLOSED):
         time.sleep(chance.uniform(0, 1))  # somewhere in a cycle
         assert broker.close_connections(rig.bus.vhost) == 1
-    collector.wait_for_log(END, times=CLOSED)
+        collector.wait_for_log(END, times=number + 1)
     recovered_s = wait_for_all(rig, collector)
     assert outage_lines(collector) == [BEGIN, END] * CLOSED
     finish(rig, collector, "RabbitMQ closes the connection", CLOSED, recovered_s)
@@ -213,7 +212,9 @@ def test_a_key_that_no_queue_takes_holds_back_its_own_messages_only(new_rig: New
     heard, more = rig.heard(), len(collector.cycles()) - cycles + 1
     if key == TRAFFIC_KEY:
         assert (heard.point_count, {each.resource for each in heard.interfaces}) == (0, set(rig.network.resources))
-        assert all(int(cycle.get("windows_returned", 0)) <= 1 for cycle in collector.cycles()[1:]), "more than a probe"
+        returned = [int(cycle.get("windows_returned", 0)) for cycle in collector.cycles()]
+        found = next(number for number, windows in enumerate(returned) if windows)  # a slow start may cut the first one short
+        assert max(returned[found + 1 :]) <= 1, "more than a probe"
         assert metric(at, "points_returned_total") > points
     else:
         assert heard.point_count > 0
