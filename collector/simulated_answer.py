@@ -92,7 +92,7 @@ class Site(Protocol):
         """The connection is gone."""
 
     def arrived(self, head: bytes) -> float:
-        """A request has come; returns the seconds to wait before it is looked at."""
+        """A request has come; returns the seconds after which it is answered."""
 
     def answer(self, head: bytes) -> Answer | bytes:
         """The answer, or all its bytes where they are ready to be sent."""
@@ -151,16 +151,19 @@ class Connection(asyncio.Protocol):
         self._received = rest
         self._busy = True
         self._last = b"\nconnection: close" in head.lower()
+        loop = asyncio.get_running_loop()
+        at = loop.time()
         delay = self._site.arrived(head)
+        # made before the wait, which is to take no longer than was asked for: after it, thirty answers may be due at once
+        answer = self._site.answer(head)
         if delay > 0:
-            _later(delay, self._answer, head)
+            loop.call_at(at + delay, self._answer, answer)
         else:
-            self._answer(head)
+            self._answer(answer)
 
-    def _answer(self, head: bytes) -> None:
+    def _answer(self, answer: Answer | bytes) -> None:
         if not self._busy:
             return
-        answer = self._site.answer(head)
         if isinstance(answer, bytes):
             self._transport.write(answer)
             self._done()

@@ -170,7 +170,7 @@ class Simulation:
         self.open_connections.discard(connection)
 
     def arrived(self, head: bytes) -> float:
-        """Count a request, and have it wait as long as the behaviour says."""
+        """Count a request, and have its answer wait as long as the behaviour says."""
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         at = time.monotonic()
