@@ -1,5 +1,6 @@
 """A full cycle, every series talking, beside its rivals and over its floor; and what it takes of the database and of memory."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from statistics import mean
 from typing import Any
@@ -54,16 +55,20 @@ class Side:
         return float(sum(run[figure] for run in runs) / sum(run[unit] for run in runs))
 
 
-def run_cycle(stage: Stage, place: Place, **settings: object) -> Run:
-    """One `run --once` on a table whose every series is 15 minutes behind. Raises RuntimeError unless all of it got through."""
+def run_cycle(stage: Stage, place: Place, emptied: bool = False) -> Run:
+    """One `run --once` on a table whose every series is 15 minutes behind, with a queue that grows, or is `emptied`.
+
+    Raises RuntimeError unless all of it got through.
+    """
     await_early_minute()
     fill(place.table, stage.resources, settled_ms() - CYCLE_S * 1000)
     broker_cpu_s = stage.broker_cpu_s()
-    collector = stage.collector(place, "run", "--once", **settings)
-    if collector.wait(PATIENCE_S):
-        raise RuntimeError(f"the cycle left something over:\n{collector.tail()}")
+    with place.emptied() if emptied else nullcontext([0]) as taken:
+        collector = stage.collector(place, "run", "--once")
+        if collector.wait(PATIENCE_S):
+            raise RuntimeError(f"the cycle left something over:\n{collector.tail()}")
     broker_cpu_s = stage.broker_cpu_s() - broker_cpu_s
-    messages = place.purge()
+    messages = taken[0] + place.purge()
     if messages < len(stage.resources) * (3 * POINTS + 1):
         raise RuntimeError(f"only {messages} messages arrived")
     return Run(collector.seconds, collector.cpu_s, collector.peak_mib, messages, collector.cycles()[-1], broker_cpu_s)
@@ -76,9 +81,9 @@ def measure(stage: Stage, results: Results, rounds: int, rival_python: str | Non
         place = stage.place()
         _run_floor(stage, place, side, number)
         _run_rivals(stage, place, side, number, rival_python)
-        runs.append(run_cycle(stage, stage.place()))
-    durable = run_cycle(stage, stage.place(durable=True))
-    _report_cycle(results, runs, durable, side, 3 * len(stage.resources))
+        runs.append(run_cycle(stage, stage.place(), emptied=True))
+    growing, durable = run_cycle(stage, stage.place()), run_cycle(stage, stage.place(durable=True))
+    _report_cycle(results, runs, growing, durable, side, 3 * len(stage.resources))
     _report_shares(results, runs, side, 3 * len(stage.resources))
 
 
@@ -95,19 +100,20 @@ def _run_floor(stage: Stage, place: Place, side: Side, part: int) -> None:
 def _run_rivals(stage: Stage, place: Place, side: Side, part: int, rival_python: str | None) -> None:
     stage.netbeam.tell(talk=True, latency_s=LATENCY_S)
     path = write_requests(stage.directory / "work.json", requests_of(stage, SERIAL_SHARE, part))
-    for kind in ("forget", "confirm"):
-        side.add(kind, run_module("tests.bench.rivals", kind, path, settings=place.environment))
-    if rival_python:
-        path = write_requests(stage.directory / "work.json", requests_of(stage, FLOOR_SHARE, part))
-        side.add("aio", run_module("tests.bench.rival_async", path, 32, python=rival_python, settings=place.environment))
-    place.purge()
+    with place.emptied():
+        for kind in ("forget", "confirm"):
+            side.add(kind, run_module("tests.bench.rivals", kind, path, settings=place.environment))
+        if rival_python:
+            path = write_requests(stage.directory / "work.json", requests_of(stage, FLOOR_SHARE, part))
+            side.add("aio", run_module("tests.bench.rival_async", path, 32, python=rival_python, settings=place.environment))
 
 
-def _report_cycle(results: Results, runs: list[Run], durable: Run, side: Side, windows: int) -> None:
+def _report_cycle(results: Results, runs: list[Run], growing: Run, durable: Run, side: Side, windows: int) -> None:
     wall_s, messages = mean(run.seconds for run in runs), runs[0].messages
     serial_s = side.each("forget", "seconds", "windows") * windows
     rate = f"{messages} messages, {messages / wall_s:,.0f}/s"
     results.add("full cycle at 50 ms, all series talking, transient queue", "<= 60 s", f"{wall_s:.1f} s ({rate})", wall_s <= 60)
+    results.add("the same while nobody takes the messages from the queue", "", f"{growing.seconds:.1f} s")
     results.add("the same into a durable queue", "", f"{durable.seconds:.1f} s")
     share = f"measured on {len(side.runs['forget']) * SERIAL_SHARE:.1%} of the requests, the rest by arithmetic"
     speed = 1 / side.each("forget", "seconds", "windows")
@@ -123,7 +129,7 @@ def _report_cycle(results: Results, runs: list[Run], durable: Run, side: Side, w
         results.note(aio_s=aio_s, aio_cpu_s=cpu_s)
     results.note(
         cycle_s=wall_s, cycle_messages=messages, cycle_requests=windows, cycle_points=messages - windows // 3,
-        durable_cycle_s=durable.seconds, serial_s=serial_s, confirm_s=confirm_s,
+        growing_cycle_s=growing.seconds, durable_cycle_s=durable.seconds, serial_s=serial_s, confirm_s=confirm_s,
         cycle_broker_cpu_s=mean(run.broker_cpu_s for run in runs),
     )  # fmt: skip
 

@@ -1,16 +1,13 @@
 """How much memory the collector takes: with ten days to catch up, and over thirty cycles."""
 
 import re
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean
 
 from collector.model import GRID_MS
 from tests.bench.results import Results
-from tests.bench.stage import CYCLE_S, MINUTE_MS, Place, Stage, fill, rewind, settled_ms
+from tests.bench.stage import CYCLE_S, MINUTE_MS, Stage, fill, rewind, settled_ms
 
 BACKLOG_MS = 10 * 86_400_000
 BACKLOG_INTERFACES = 100
@@ -34,11 +31,11 @@ def measure(stage: Stage, results: Results) -> None:
 def _backlog(stage: Stage, results: Results) -> None:
     place = stage.place()
     fill(place.table, stage.resources[:BACKLOG_INTERFACES], settled_ms() - BACKLOG_MS)
-    with emptied(place) as taken:
+    with place.emptied() as taken:
         collector = stage.collector(place, "run", "--once", RECORD_TYPES="traffic")
         if collector.wait(PATIENCE_S):
             raise RuntimeError(f"the backlog was not all collected:\n{collector.tail()}")
-    messages = taken[0] + place.purge()
+    messages = taken[0]
     if messages < BACKLOG_INTERFACES * (BACKLOG_MS // GRID_MS + 1):
         raise RuntimeError(f"only {messages} messages arrived")
     rate = messages / collector.seconds
@@ -76,24 +73,3 @@ def _back_ms() -> int:
 def _resident_mib(pid: int) -> float:
     match = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     return int(match[1]) / 1024 if match else 0.0
-
-
-@contextmanager
-def emptied(place: Place, every_s: float = 5.0) -> Iterator[list[int]]:
-    """Empty the queue again and again, as a consumer would: millions of messages are the broker's memory, not what is measured.
-
-    The list's one item is how many messages there were so far.
-    """
-    end, taken = threading.Event(), [0]
-
-    def empty() -> None:
-        while not end.wait(every_s):
-            taken[0] += place.purge()
-
-    thread = threading.Thread(target=empty, daemon=True)
-    thread.start()
-    try:
-        yield taken
-    finally:
-        end.set()
-        thread.join()

@@ -5,8 +5,10 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +26,8 @@ MINUTE_MS = 60_000
 SETTINGS = {"METRICS_PORT": "0", "NETBEAM_CONCURRENCY": "32"}
 """Of every collector; the rest has the collector's own defaults unless a measure says otherwise."""
 CHUNK = 1000
+EMPTIED_S = 0.1
+"""How often a queue is emptied where that is not what is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,29 @@ class Place:
         """Empty the queue; how many messages were in it."""
         with self.bus.rabbit.channel(self.bus.vhost) as channel:
             return int(channel.queue_purge(QUEUE).method.message_count)
+
+    @contextmanager
+    def emptied(self) -> Iterator[list[int]]:
+        """Keep the queue short, as its consumers do; the list's one item is how many messages came, complete after the block.
+
+        The broker keeps a transient queue in the memory of one process, and what it collects garbage in there grows with the
+        queue: one of 240,000 messages takes a quarter of everybody's speed, rivals' too.
+        """
+        end, taken = threading.Event(), [0]
+
+        def empty() -> None:
+            with self.bus.rabbit.channel(self.bus.vhost) as channel:
+                while not end.wait(EMPTIED_S):
+                    taken[0] += int(channel.queue_purge(QUEUE).method.message_count)
+
+        thread = threading.Thread(target=empty, daemon=True)
+        thread.start()
+        try:
+            yield taken
+        finally:
+            end.set()
+            thread.join()
+            taken[0] += self.purge()
 
 
 class Stage:
