@@ -99,7 +99,7 @@ class Rounds:
                 written = self._monotonic()
         if failure:
             raise failure
-        silence.whole &= len(asked) == len(windows)
+        silence.whole = len(asked) == len(windows)
         self._judge(silence, progress)
         return asked, done | self._advance(progress)
 
@@ -124,7 +124,7 @@ class Rounds:
         progress.note(result)
         if result.outcome is None:
             memory.failed(window)
-            silence.whole = False
+            silence.failed += 1
             return
         if window.between_points and not result.points:
             # says nothing about the series or Netbeam

@@ -32,7 +32,10 @@ class Silence:
     heard: bool = False
     """Somebody had points."""
     whole: bool = True
-    """Every window was answered: the round was not cut short, and nothing failed."""
+    """Every window was asked for: the round was not cut short."""
+    failed: int = 0
+    """Windows that were asked for and not answered."""
+    answered: int = 0
     empty: list[Window] = field(default_factory=list)
     """Whether they are empty or Netbeam has failed shows when the round is over."""
 
@@ -42,6 +45,7 @@ class Silence:
         `doubted`: it has come back empty already, and was not believed; `again`: up to the same time, in which those that
         talk have nothing new, so that it does not count.
         """
+        self.answered += 1
         if points:
             self.heard = True
         else:
@@ -77,8 +81,8 @@ class Silence:
 
     @property
     def sound(self) -> bool:
-        """Whether an empty answer says anything: of a failing Netbeam, few may have been answered at all, and those empty."""
-        return self.heard or self.whole
+        """Whether an empty answer says anything: a failing Netbeam may have answered few windows, and all of those empty."""
+        return self.heard or (self.whole and self.failed <= self.answered)
 
     @property
     def credible(self) -> bool:

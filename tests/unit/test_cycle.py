@@ -349,6 +349,15 @@ def test_silence_of_those_few_that_a_failing_netbeam_still_answers_is_not_believ
     assert world.run().windows["empty"] >= 13  # where others have points, it says something
 
 
+@pytest.mark.parametrize("checkpoint", [True, False])
+def test_one_device_that_always_fails_holds_back_no_silent_ones(checkpoint: bool) -> None:
+    rows = behind(8, checkpoint=checkpoint)
+    world = World(rows, lambda window: "status 500" if window.series.row_id == 1 else no_points(window))
+    for _ in range(3):
+        world.next()
+    assert all(at is not None and at > 0 for at in world.checkpoints()[1:])
+
+
 def test_series_that_is_known_to_be_silent_moves_on_in_a_cycle_that_was_cut_short() -> None:
     world = World(behind(30), lambda window: no_points(window) if window.series.row_id <= 5 else three_points(window))
     for _ in range(2):
