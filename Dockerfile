@@ -23,7 +23,7 @@ USER 10001
 EXPOSE 8000
 
 # judged by points that flow, not by a program that is up; green when there is no server to ask (METRICS_PORT=0, backfill, demo)
-HEALTHCHECK --interval=30s --timeout=10s --start-period=120s --retries=3 CMD ["python", "-m", "collector.healthcheck"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=120s --retries=3 CMD ["python", "-m", "collector.commands.healthcheck"]
 
 # words after the image's name are the collector's command line
 ENTRYPOINT ["python", "esnet_collector.py"]

@@ -6,7 +6,7 @@ if sys.version_info < (3, 11):  # noqa: UP036 - whoever runs it with an older Py
     sys.stderr.write("esnet_collector.py needs Python 3.11 or later; this is %d.%d\n" % sys.version_info[:2])  # noqa: UP031
     sys.exit(2)
 
-from collector.cli import main
+from collector.commands.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

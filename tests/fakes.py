@@ -6,10 +6,10 @@ Each keeps its contract (collector/contracts.py). What a test wants to go wrong 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 
-from collector.contracts import Admit, Batch, Fetched, Outcome, Release
-from collector.errors import CollectorError, ConfigurationError, LockLostError
-from collector.model import Changes, JsonObject, Listing, RecordType, Row, Series, Table, UntrustedRow, Window
-from collector.outage import Outage
+from collector.core.contracts import Admit, Batch, Fetched, Outcome, Release
+from collector.core.errors import CollectorError, ConfigurationError, LockLostError
+from collector.core.model import Changes, JsonObject, Listing, RecordType, Row, Series, Table, UntrustedRow, Window
+from collector.core.outage import Outage
 
 NOW_MS = 1_764_000_000_000
 """A multiple of 900 s on the clock."""

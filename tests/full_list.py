@@ -20,7 +20,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TOP))
 
-from collector.simulated_network import SimulatedNetwork  # noqa: E402
+from collector.source.simulated.network import SimulatedNetwork  # noqa: E402
 from tests.rig import Bus, Collector, Counts, Heard, MysqlTable, TableRow, compare, wait_for  # noqa: E402
 from tests.rig.tables import RECORD_TYPES  # noqa: E402
 from tests.servers.databases import MariaDB  # noqa: E402
@@ -37,7 +37,7 @@ CYCLE_S = 900.0
 @contextmanager
 def simulated(words: Sequence[str]) -> Iterator[tuple[str, dict[str, object]]]:
     """The simulation in a process of its own; its base URL, and a mapping that has its figures at the end."""
-    command = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "collector.simulation", *words]
+    command = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "collector.source.simulated", *words]
     figures: dict[str, object] = {}
     with subprocess.Popen(command, cwd=TOP, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from collector.simulated_network import SimulatedNetwork
+from collector.source.simulated.network import SimulatedNetwork
 from tests.rig import Bus, Clock, Counts, InvariantError, MysqlTable, Rig, wait_for
 from tests.rig.tables import RECORD_TYPES
 from tests.servers.databases import MariaDB

@@ -18,9 +18,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from collector.model import JsonObject
-from collector.simulated_faults import Fault
-from collector.simulated_network import SimulatedNetwork
+from collector.core.model import JsonObject
+from collector.source.simulated.faults import Fault
+from collector.source.simulated.network import SimulatedNetwork
 from tests.rig import Bus, Clock, Collector, Counts, MysqlTable, Rig, compare, wait_for
 from tests.rig.troubles import PARTIES, Trouble, schedule
 from tests.servers.databases import MariaDB

@@ -6,20 +6,20 @@ from typing import TypeVar
 
 import pytest
 
-from collector import gate as gate_module
-from collector import transfer as transfer_module
-from collector.announce import Announcements
-from collector.contracts import Batch, Outcome
-from collector.cycle import Cycle, Parts
-from collector.gate import Gate
-from collector.memory import Memory
-from collector.model import RecordType, Row
-from collector.plan import PlanRules
-from collector.reconcile import ReconcileRules
-from collector.report import CycleReport
-from collector.stop import Stop
-from collector.tally import Tally
-from collector.transfer import Transfer
+from collector.core.contracts import Batch, Outcome
+from collector.core.counters import Counters
+from collector.core.model import RecordType, Row
+from collector.core.report import CycleReport
+from collector.core.shutdown import Stop
+from collector.cycle import flow_control as gate_module
+from collector.cycle import pipeline as transfer_module
+from collector.cycle.cycle import Cycle, Parts
+from collector.cycle.flow_control import Gate
+from collector.cycle.interface_messages import Announcements
+from collector.cycle.pipeline import Transfer
+from collector.cycle.plan import PlanRules
+from collector.cycle.reconcile import ReconcileRules
+from collector.cycle.series_state import Memory
 from tests.fakes import HOUR_MS, NOW_MS, Clock, FakePublisher, FakeSource, FakeStore, Points, resource, three_points
 
 INTERFACES, TRAFFIC = "interfaces", "traffic"
@@ -76,7 +76,7 @@ class World:
         self._turns = 0
         self.journal: list[str] = []
         """What was asked of the source and the store, in order."""
-        self.clock, self.stop, self.tally = Clock(), Stop(), Tally()
+        self.clock, self.stop, self.counters = Clock(), Stop(), Counters()
         self.stop._monotonic = self.clock.monotonic
         names = dict.fromkeys(row.name for row in rows if row.active) if listed is None else listed
         self.source = FakeSource(names, points, self.journal)
@@ -88,13 +88,13 @@ class World:
         )  # fmt: skip
         self.transfer = Transfer(
             self.source, self.publisher, self.gate, interface_key=INTERFACES, traffic_key=TRAFFIC, stop=self.stop,
-            tally=self.tally, monotonic=self.clock.monotonic,
+            counters=self.counters, monotonic=self.clock.monotonic,
         )  # fmt: skip
         self.memory = Memory(POLL_S * 1000, idle_ms, max_window_ms)
-        announcements = Announcements(86_400.0, self.tally, self.clock.monotonic)
+        announcements = Announcements(86_400.0, self.counters, self.clock.monotonic)
         parts = (self.source, self.store, self.publisher, self.gate, self.transfer, announcements, self.memory)
         self.cycle = Cycle(
-            Parts(*parts, self.tally, self.stop),
+            Parts(*parts, self.counters, self.stop),
             ReconcileRules(record_types, 1_800_000, POLL_S * 1000, 0.2),
             PlanRules(record_types, 900_000, 1_800_000, max_window_ms, max_backlog_ms),
             once=once,

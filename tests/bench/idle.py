@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from collector import parts
-from collector.config import Config
-from collector.model import RecordType
-from collector.simulated_network import SimulatedNetwork
-from collector.stop import Stop
-from collector.tally import Tally
+from collector.commands import wiring
+from collector.config.configuration import Config
+from collector.core.counters import Counters
+from collector.core.model import RecordType
+from collector.core.shutdown import Stop
+from collector.source.simulated.network import SimulatedNetwork
 from tests.bench.netbeam import TOP, network
 from tests.bench.results import Results
 from tests.bench.stage import MINUTE_MS, SETTINGS, Place, Stage, fill
@@ -113,15 +113,15 @@ def _stepped(place: Place, url: str) -> Iterator[Callable[[int], None]]:
 def main() -> int:
     """Run a cycle at each time that comes over the standard input, and say how it ended."""
     config = Config.from_mapping({name: os.environ[name] for name in os.environ if name.isupper()})
-    stop, tally = Stop(), Tally()
-    source, store = parts.source(config, stop, tally), parts.store(config, None, stop, tally)
-    publisher = parts.publisher(config, False, stop, tally)
+    stop, counters = Stop(), Counters()
+    source, store = wiring.source(config, stop, counters), wiring.store(config, None, stop, counters)
+    publisher = wiring.publisher(config, False, stop, counters)
     publisher.start()
     store.open()
     store.take_lock(10)
     while not publisher.ready:
         time.sleep(0.01)
-    cycle = parts.cycle(config, source, store, publisher, stop, tally, once=False, patience_s=None, beat=lambda: None)
+    cycle = wiring.cycle(config, source, store, publisher, stop, counters, once=False, patience_s=None, beat=lambda: None)
     for line in sys.stdin:
         print(cycle.run(int(line), math.inf).outcome.value, flush=True)
     publisher.close(5)

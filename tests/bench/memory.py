@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from statistics import mean
 
-from collector.model import GRID_MS
+from collector.core.model import GRID_MS
 from tests.bench.results import Results
 from tests.bench.stage import CYCLE_S, MINUTE_MS, Stage, fill, rewind, settled_ms
 

@@ -18,8 +18,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from collector.simulated_network import SimulatedNetwork
-from collector.simulation import Simulation, wall_ms
+from collector.source.simulated.network import SimulatedNetwork
+from collector.source.simulated.server import Simulation, wall_ms
 
 TOP = Path(__file__).resolve().parents[2]
 LIST = TOP.parent / "shared" / "data" / "esnet-interfaces.csv"

@@ -12,13 +12,13 @@ from typing import Any
 
 import pika
 
-from collector.amqp import AmqpPublisher
-from collector.config import RabbitSettings, Secret
-from collector.contracts import Batch, Outcome
-from collector.gate import ROOM
-from collector.model import Message
-from collector.stop import Stop
-from collector.tally import Tally
+from collector.bus.publisher import AmqpPublisher
+from collector.config.configuration import RabbitSettings, Secret
+from collector.core.contracts import Batch, Outcome
+from collector.core.counters import Counters
+from collector.core.model import Message
+from collector.core.shutdown import Stop
+from collector.cycle.flow_control import ROOM
 from tests.bench.work import EXCHANGE, TRAFFIC_KEY, batches, connection_parameters, properties
 
 WAIT_S = 600.0
@@ -75,7 +75,7 @@ def through_publisher(work: Sequence[Sequence[Message]]) -> tuple[float, float]:
     password = Secret(where.credentials.password)
     settings = RabbitSettings(hosts=(where.host,), port=where.port, user=where.credentials.username, password=password,
                               vhost=where.virtual_host)  # fmt: skip
-    publisher = AmqpPublisher(settings, EXCHANGE, Stop(), Tally())
+    publisher = AmqpPublisher(settings, EXCHANGE, Stop(), Counters())
     publisher.start()
     deadline = time.monotonic() + WAIT_S
     while not publisher.ready:

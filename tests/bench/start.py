@@ -6,11 +6,11 @@ import sys
 import time
 from statistics import median
 
-from collector import parts
-from collector.config import Config
-from collector.reconcile import ReconcileRules, reconcile
-from collector.stop import Stop
-from collector.tally import Tally
+from collector.commands import wiring
+from collector.config.configuration import Config
+from collector.core.counters import Counters
+from collector.core.shutdown import Stop
+from collector.cycle.reconcile import ReconcileRules, reconcile
 from tests.bench.results import Results
 from tests.bench.stage import CYCLE_S, SETTINGS, Place, Stage, fill, run_module, settled_ms
 from tests.rig.bus import QUEUE
@@ -57,8 +57,8 @@ def _first_message_s(stage: Stage, place: Place, *, known: bool) -> float:
 def main() -> int:
     """List, read and reconcile, several times, as a cycle does; prints the medians."""
     config = Config.from_mapping(os.environ)
-    stop, tally = Stop(), Tally()
-    source, store = parts.source(config, stop, tally), parts.store(config, None, stop, tally)
+    stop, counters = Stop(), Counters()
+    source, store = wiring.source(config, stop, counters), wiring.store(config, None, stop, counters)
     store.open()
     rules = ReconcileRules(config.record_types, 1_800_000, CYCLE_S * 1000, config.max_retired_share)
     took: dict[str, list[float]] = {"list_s": [], "read_s": [], "reconcile_s": []}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pika
 
-from collector.message import traffic_messages
-from collector.model import Message, RecordType
+from collector.core.model import Message, RecordType
+from collector.cycle.messages import traffic_messages
 from tests.bench.stage import CYCLE_S, Stage, settled_ms
 
 EXCHANGE = "osg.psdata.raw"

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from collector.board import Board, Role
-from collector.model import RecordType
-from collector.outage import Outage
-from collector.report import CycleOutcome, CycleReport, Lag
-from collector.stop import Stop
-from collector.tally import Tally
-from collector.web import WebServer
+from collector.core.counters import Counters
+from collector.core.model import RecordType
+from collector.core.outage import Outage
+from collector.core.report import CycleOutcome, CycleReport, Lag
+from collector.core.shutdown import Stop
+from collector.watch.server import WebServer
+from collector.watch.state import Board, Role
 from tests.browser.chromium import Chromium
 
 START_MS = 1_764_000_000_000
@@ -37,7 +37,7 @@ def board(outages: tuple[Outage, ...]) -> Board:
 
 @pytest.fixture
 def url(board: Board) -> Iterator[str]:
-    server = WebServer("127.0.0.1", 0, board, Tally(), Stop())
+    server = WebServer("127.0.0.1", 0, board, Counters(), Stop())
     server.start()
     yield f"http://127.0.0.1:{server.port}/"
     server.close()

@@ -59,7 +59,8 @@ def start_netbeam(yard: Yard, image: str) -> Callable[..., Netbeam]:
 
     def start(*options: str) -> Netbeam:
         words = ("--network", NETWORK, "--publish", "127.0.0.1::8080", "--no-healthcheck", "--entrypoint", "python", image)
-        serve = ("-m", "collector.simulation", "--host", "0.0.0.0", "--port", "8080", "--interfaces", str(INTERFACES))
+        module = "collector.source.simulated"
+        serve = ("-m", module, "--host", "0.0.0.0", "--port", "8080", "--interfaces", str(INTERFACES))
         return Netbeam(yard.start(*words, *serve, *options))
 
     return start

@@ -10,7 +10,7 @@ from typing import IO
 from tests.container.engine import NETWORK, Yard, docker, health, wait_for
 from tests.container.project import MARKER
 
-PROBE = ("python", "-m", "collector.healthcheck")
+PROBE = ("python", "-m", "collector.commands.healthcheck")
 
 
 def standalone(image: str, *more: str) -> tuple[str, ...]:

@@ -10,7 +10,8 @@ import itertools
 import os
 from typing import Any
 
-CHANGED = ("amqp", "crew", "daemon", "gate", "http")
+FOLDERS = {"core", "config", "source", "bus", "store", "cycle", "watch", "commands"}
+CHANGED = ("bus.publisher", "source.netbeam.workers", "commands.run", "cycle.flow_control", "source.http.client")
 
 
 def hurry() -> None:
@@ -31,7 +32,8 @@ def inject(target: str) -> None:
     path, _, number = target.partition("@")
     module, _, dotted = path.partition(":")
     *classes, name = dotted.split(".")
-    owner: Any = importlib.import_module(module)
+    # a module of the collector's own is named from its folder on
+    owner: Any = importlib.import_module(f"collector.{module}" if module.split(".")[0] in FOLDERS else module)
     for each in classes:
         owner = getattr(owner, each)
     original, calls, first = getattr(owner, name), itertools.count(1), int(number or 1)

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from collector.model import RecordType
-from collector.simulated_network import Point
+from collector.core.model import RecordType
+from collector.source.simulated.network import Point
 from tests.rig.heard import Heard, same
 from tests.rig.tables import RECORD_TYPES, TableRow
 
@@ -21,7 +21,7 @@ Starts = Mapping[tuple[int, str], int]
 
 
 class Network(Protocol):
-    """Who knows which points there are: `collector.simulated_network.SimulatedNetwork`, or several of them."""
+    """Who knows which points there are: `collector.source.simulated.network.SimulatedNetwork`, or several of them."""
 
     def expected_points(self, resource: str, record_type: RecordType, begin_ms: int, end_ms: int) -> list[Point]:
         """All points in `[begin_ms, end_ms)`. Raises KeyError for an interface that it does not have."""

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
-from collector.simulated_faults import Behaviour
-from collector.simulated_network import SimulatedNetwork
-from collector.simulation import Simulation, wall_ms
+from collector.source.simulated.faults import Behaviour
+from collector.source.simulated.network import SimulatedNetwork
+from collector.source.simulated.server import Simulation, wall_ms
 from tests.rig.bus import Bus
 from tests.rig.heard import Heard
 from tests.rig.invariant import Counts, Starts, check_invariant, starts_of

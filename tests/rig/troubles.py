@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from collector.model import JsonObject
-from collector.simulated_content import doubled_entries, first, half, instead, with_odd_entries
-from collector.simulated_faults import Fault, Kind
+from collector.core.model import JsonObject
+from collector.source.simulated.content import doubled_entries, first, half, instead, with_odd_entries
+from collector.source.simulated.faults import Fault, Kind
 from tests.rig.clock import Clock
 from tests.rig.rig import Rig
 from tests.servers.databases import DatabaseServer

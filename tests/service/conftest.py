@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from collector.simulated_network import SimulatedNetwork
+from collector.source.simulated.network import SimulatedNetwork
 from tests.rig import Bus, MysqlTable, Rig
 from tests.servers.certificates import Certificates, make_certificates
 from tests.servers.databases import DatabaseServer, MariaDB, MySQL56

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from collector.amqp import AmqpPublisher
-from collector.broker import Timing
-from collector.config import RabbitSettings, Secret
-from collector.contracts import Batch, Outcome, Publisher
-from collector.model import Message
-from collector.stop import Stop
-from collector.tally import Tally
+from collector.bus.broker import Timing
+from collector.bus.publisher import AmqpPublisher
+from collector.config.configuration import RabbitSettings, Secret
+from collector.core.contracts import Batch, Outcome, Publisher
+from collector.core.counters import Counters
+from collector.core.model import Message
+from collector.core.shutdown import Stop
 from tests.servers.rabbitmq import EXCHANGE, Vhost
 
 QUICK = Timing(connect=2.0, heartbeat=1, confirm=2.0, first_delay=0.1, most_delay=0.4, proof=0.5)
@@ -84,13 +84,13 @@ def publisher_on(
     exchange: str = EXCHANGE,
     *,
     ready: bool = True,
-    tally: Tally | None = None,
+    counters: Counters | None = None,
     timing: Timing = QUICK,
     **changes: Any,
 ) -> Iterator[AmqpPublisher]:
     """A publisher that runs, ready unless that is not expected; closed at the end, when it must not have failed."""
     stop = Stop()
-    publisher = AmqpPublisher(settings_of(place, **changes), exchange, stop, tally or Tally(), timing)
+    publisher = AmqpPublisher(settings_of(place, **changes), exchange, stop, counters or Counters(), timing)
     publisher.start()
     try:
         if ready:

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from collector.model import RecordType
-from collector.simulated_faults import Fault, Kind
-from collector.simulated_network import SimulatedNetwork
+from collector.core.model import RecordType
+from collector.source.simulated.faults import Fault, Kind
+from collector.source.simulated.network import SimulatedNetwork
 from tests.rig import Bus, Collector, MysqlTable, Rig, wait_for
 from tests.rig.heard import TRAFFIC_KEY
 from tests.rig.running import PROGRAM

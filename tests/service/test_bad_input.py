@@ -14,17 +14,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import collector.http
-from collector import parts
-from collector.config import Config
-from collector.model import RecordType
-from collector.simulated_answer import Answer, target_of
-from collector.simulated_content import BAD_RESOURCES, ODD_VALUES, with_odd_entries, with_odd_values
-from collector.simulated_faults import Fault, Kind
-from collector.simulated_network import SimulatedNetwork
-from collector.simulation import Simulation
-from collector.stop import Stop
-from collector.tally import Count, Tally
+import collector.source.http.client
+from collector.commands import wiring
+from collector.config.configuration import Config
+from collector.core.counters import Count, Counters
+from collector.core.model import RecordType
+from collector.core.shutdown import Stop
+from collector.source.simulated.answer import Answer, target_of
+from collector.source.simulated.content import BAD_RESOURCES, ODD_VALUES, with_odd_entries, with_odd_values
+from collector.source.simulated.faults import Fault, Kind
+from collector.source.simulated.network import SimulatedNetwork
+from collector.source.simulated.server import Simulation
 from tests.fakes import NOW_MS, FakePublisher, FakeStore, interface
 from tests.rig import Heard
 from tests.service.faults import NewRig, finish, flying, start, wait_for_all
@@ -67,17 +67,17 @@ class Place:
 
     def __post_init__(self) -> None:
         self.stop = Stop()
-        self.source = parts.source(self.config, self.stop, Tally())
+        self.source = wiring.source(self.config, self.stop, Counters())
 
     def run(self, listing: bytes, **bodies: bytes) -> "Seen":
         """One cycle, the first one of its memory and of its table."""
         self.server.listing_body = listing
         self.server.bodies = {BAD: bodies.get("bad", USUAL)}
         self.caplog.clear()
-        store, publisher, tally = FakeStore(), FakePublisher(), Tally()
-        self.source._tally = tally  # type: ignore[attr-defined]
-        cycle = parts.cycle(
-            self.config, self.source, store, publisher, self.stop, tally, once=False, patience_s=None, beat=lambda: None
+        store, publisher, counters = FakeStore(), FakePublisher(), Counters()
+        self.source._counters = counters  # type: ignore[attr-defined]
+        cycle = wiring.cycle(
+            self.config, self.source, store, publisher, self.stop, counters, once=False, patience_s=None, beat=lambda: None
         )
         cycle.run(NOW_MS, time.monotonic() + 30)
         assert self.stop.failure is None
@@ -88,7 +88,7 @@ class Place:
                 message.body.decode()
                 heard.take(batch.routing_key, message.message_id, body)
         assert not heard.faults
-        return Seen(store, heard, tally, [record.getMessage() for record in self.caplog.records])
+        return Seen(store, heard, counters, [record.getMessage() for record in self.caplog.records])
 
 
 def _no_constant(name: str) -> None:
@@ -101,7 +101,7 @@ class Seen:
 
     store: FakeStore
     heard: Heard
-    tally: Tally
+    counters: Counters
     lines: list[str]
 
     def points(self, resource: str) -> dict[int, Any]:
@@ -124,7 +124,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def place(server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[Place]:
-    monkeypatch.setattr(collector.http, "RETRY_DELAYS_S", (0.001, 0.001))
+    monkeypatch.setattr(collector.source.http.client, "RETRY_DELAYS_S", (0.001, 0.001))
     caplog.set_level(logging.WARNING)
     variables = {
         "NETBEAM_URL": server.url, "RECORD_TYPES": "traffic", "SETTLE_DELAY": "0", "NETBEAM_CONCURRENCY": "2",
@@ -188,7 +188,7 @@ def test_the_good_points_of_an_answer_go_out_and_only_they(place: Place, made: l
     assert seen.points(BAD) == expected
     assert list(seen.points(BAD)) == sorted(expected)
     kinds = Counter(kind for kind, _ in made)
-    counted = [seen.tally.get(each) for each in (Count.POINTS_INVALID, Count.POINTS_OUTSIDE, Count.POINTS_DOUBLE)]
+    counted = [seen.counters.get(each) for each in (Count.POINTS_INVALID, Count.POINTS_OUTSIDE, Count.POINTS_DOUBLE)]
     assert counted == [kinds["wrong"], kinds["outside"], kinds["right"] - len(expected)]
     assert len(seen.said("points dropped")) <= 1
     assert bool(kinds["wrong"]) <= len(seen.said("points dropped"))
@@ -279,11 +279,11 @@ def test_the_good_entries_of_a_listing_are_collected_and_only_they(place: Place,
     assert {row.name for row in seen.store.rows.values()} == set(right)
     assert sorted(each.resource for each in seen.heard.interfaces) == sorted(set(right))
     wrong = sum(kind != "right" for kind, *_ in made)
-    assert seen.tally.get(Count.LISTING_ENTRIES_SKIPPED) == wrong + len(right) - len(set(right))
+    assert seen.counters.get(Count.LISTING_ENTRIES_SKIPPED) == wrong + len(right) - len(set(right))
     assert len(seen.said("listing entry skipped")) == wrong
     faulty = seen.said("interface value sent as null")
-    assert len(faulty) == len(set(faulty)) <= seen.tally.get(Count.INTERFACE_VALUES_INVALID)
-    assert bool(faulty) == bool(seen.tally.get(Count.INTERFACE_VALUES_INVALID))
+    assert len(faulty) == len(set(faulty)) <= seen.counters.get(Count.INTERFACE_VALUES_INVALID)
+    assert bool(faulty) == bool(seen.counters.get(Count.INTERFACE_VALUES_INVALID))
     assert all(seen.checkpoint(name) == NOW_MS for name in set(right))
 
 
@@ -294,7 +294,7 @@ def test_an_entry_with_a_value_that_python_refuses_spoils_no_other(place: Place)
         assert {row.name for row in seen.store.rows.values()} == {GOOD, BAD}
         sent = seen.heard.latest_interfaces()[BAD].body
         assert sent["speed"] is None
-        assert seen.tally.get(Count.INTERFACE_VALUES_INVALID) == 2
+        assert seen.counters.get(Count.INTERFACE_VALUES_INVALID) == 2
         assert math.isfinite(len(json.dumps(sent)))
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from collector.simulated_faults import Fault, Kind
-from collector.simulated_network import SimulatedNetwork
-from collector.simulation import Simulation
+from collector.source.simulated.faults import Fault, Kind
+from collector.source.simulated.network import SimulatedNetwork
+from collector.source.simulated.server import Simulation
 from tests.servers.databases import Account, DatabaseServer
 from tests.servers.ports import free_port
 from tests.servers.rabbitmq import RabbitServer, Vhost

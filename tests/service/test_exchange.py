@@ -11,11 +11,11 @@ from email.utils import formatdate
 
 import pytest
 
-from collector import http
-from collector.errors import AnswerError, UnavailableError
-from collector.http import HttpClient, NotAskedError
-from collector.stop import Stop
-from collector.tally import Count, Tally
+from collector.core.counters import Count, Counters
+from collector.core.errors import AnswerError, UnavailableError
+from collector.core.shutdown import Stop
+from collector.source.http import client as module
+from collector.source.http.client import HttpClient, NotAskedError
 from tests.service.rawserver import DROP, Answer, RawServer, Request, Script, gzip_reply, json_reply, reply, scripted
 
 LIMIT = 1_000_000
@@ -23,14 +23,14 @@ PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "REQUES
 
 
 class Client(HttpClient):
-    """With its Stop and its Tally at hand."""
+    """With its Stop and its Counters at hand."""
 
     def __init__(self, url: str, *, concurrency: int = 4, rate: float = 0, timeout_s: float = 5) -> None:
-        self.stop, self.tally = Stop(), Tally()
-        super().__init__(url, concurrency=concurrency, rate=rate, timeout_s=timeout_s, stop=self.stop, tally=self.tally)
+        self.stop, self.counters = Stop(), Counters()
+        super().__init__(url, concurrency=concurrency, rate=rate, timeout_s=timeout_s, stop=self.stop, counters=self.counters)
 
     def outcomes(self) -> dict[str, int]:
-        return {label: number for (count, label), number in self.tally.counts().items() if count is Count.REQUESTS}
+        return {label: number for (count, label), number in self.counters.counts().items() if count is Count.REQUESTS}
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "RETRY_DELAYS_S", (0.01, 0.02))
+    monkeypatch.setattr(module, "RETRY_DELAYS_S", (0.01, 0.02))
 
 
 @pytest.fixture
@@ -447,7 +447,7 @@ def test_stop_ends_the_wait_for_another_try_and_asks_nothing_more(make: Callable
 def test_what_is_in_flight_at_a_stop_is_given_up_after_the_grace(
     make: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("collector.stop.GRACE_S", 0.3)
+    monkeypatch.setattr("collector.core.shutdown.GRACE_S", 0.3)
     with RawServer(drip(b"HTTP/1.1 200 OK\r\n\r\n", b" ")) as server:
         client = make(server.url)
         threading.Timer(0.1, client.stop.set).start()

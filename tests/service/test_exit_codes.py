@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from collector.model import RecordType
-from collector.simulated_faults import Fault, Kind
-from collector.simulated_network import SimulatedNetwork
+from collector.core.model import RecordType
+from collector.source.simulated.faults import Fault, Kind
+from collector.source.simulated.network import SimulatedNetwork
 from tests.rig import Bus, Clock, Collector, MysqlTable, Rig, SqliteTable, wait_for
 from tests.rig.heard import INTERFACE_KEY, TRAFFIC_KEY
 from tests.rig.running import PROGRAM
@@ -195,10 +195,10 @@ class TestLeftOver:
     @pytest.mark.parametrize("words", [("run", "--once"), ("run",)])
     def test_an_unexpected_error(self, new_rig: NewRig, tmp_path: Path, words: tuple[str, ...]) -> None:
         (tmp_path / "sitecustomize.py").write_text(
-            "import collector.cycle\n"
+            "import collector.cycle.cycle\n"
             "def broken(*_):\n"
             "    raise ZeroDivisionError('for this test')\n"
-            "collector.cycle.reconcile = broken\n"
+            "collector.cycle.cycle.reconcile = broken\n"
         )
         rig = new_rig(4)
         collector = rig.start(*words, PYTHONPATH=f"{tmp_path}:{PROGRAM.parent}")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from collector.simulated_faults import Fault, Kind
-from collector.simulated_network import SimulatedNetwork
+from collector.source.simulated.faults import Fault, Kind
+from collector.source.simulated.network import SimulatedNetwork
 from tests.rig import Clock, Collector, Rig, SqliteTable
 
 NewRig = Callable[..., Rig]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from collector.simulated_network import SimulatedNetwork
+from collector.source.simulated.network import SimulatedNetwork
 from tests.rig import Bus, Clock, Collector, Counts, MysqlTable, Rig, wait_for
 from tests.rig.wire import Wire, pass_on
 from tests.servers.databases import DatabaseServer, MariaDB, execute

@@ -23,22 +23,22 @@ AT_ONCE = 6
 CRASH = "by an unexpected error|unexpected error"
 
 MAIN = (
-    "collector.cycle:Cycle._plan@2", "collector.cycle:reconcile@2", "collector.rounds:Rounds._advance@3",
-    "collector.mysql:MysqlStore.advance@2", "collector.mysql:MysqlStore.read@3", "collector.daemon:Daemon._wait_for@2",
-    "collector.gate:Gate.begin@2", "mysql.connector:connect",
+    "cycle.cycle:Cycle._plan@2", "cycle.cycle:reconcile@2", "cycle.rounds:Rounds._advance@3",
+    "store.mysql:MysqlStore.advance@2", "store.mysql:MysqlStore.read@3", "commands.run:Daemon._wait_for@2",
+    "cycle.flow_control:Gate.begin@2", "mysql.connector:connect",
 )  # fmt: skip
 FETCH_AND_FEED = (
-    "collector.netbeam:Netbeam._ask@30", "collector.crew:Crew._ask_for@30", "collector.transfer:select@30",
-    "collector.transfer:traffic_messages@10", "collector.gate:Gate.admit@40", "collector.crew:Crew.fetch@2",
-    "collector.announce:interface_message@5", "collector.exchange:Watchdog._look@3",
+    "source.netbeam.api:Netbeam._ask@30", "source.netbeam.workers:Crew._ask_for@30", "cycle.pipeline:select@30",
+    "cycle.pipeline:traffic_messages@10", "cycle.flow_control:Gate.admit@40", "source.netbeam.workers:Crew.fetch@2",
+    "cycle.interface_messages:interface_message@5", "source.http.request:Watchdog._look@3",
 )  # fmt: skip
 PUBLISHER = (
-    "collector.amqp:AmqpPublisher._tick@2", "collector.amqp:AmqpPublisher._take_inbox@20", "collector.amqp:_write@5",
-    "collector.amqp:AmqpPublisher._take_answers@20", "collector.frames:Encoder.encode@5", "collector.confirms:Confirms.settle@5",
-    "collector.gate:Gate.settle@5", "collector.link:Link._opened", "collector.link:Link._channel_opened",
-    "collector.link:Link._exchange_found", "collector.link:Link.act@30", "collector.amqp:AmqpPublisher.publish@20",
+    "bus.publisher:AmqpPublisher._tick@2", "bus.publisher:AmqpPublisher._take_inbox@20", "bus.publisher:_write@5",
+    "bus.publisher:AmqpPublisher._take_answers@20", "bus.framing:Encoder.encode@5", "bus.confirms:Confirms.settle@5",
+    "cycle.flow_control:Gate.settle@5", "bus.connection:Link._opened", "bus.connection:Link._channel_opened",
+    "bus.connection:Link._exchange_found", "bus.connection:Link.act@30", "bus.publisher:AmqpPublisher.publish@20",
 )  # fmt: skip
-OTHERS = ("collector.mysql:MysqlStore._idle_until", "socketserver:BaseServer.service_actions@3")
+OTHERS = ("store.mysql:MysqlStore._idle_until", "socketserver:BaseServer.service_actions@3")
 
 
 def assert_ends(rig: Rig, collector: Collector, target: str) -> float:
@@ -76,12 +76,12 @@ def test_an_exception_in_any_thread_ends_the_collector(new_rig: NewRig, targets:
 
 def test_an_exception_in_a_callback_that_an_event_calls_ends_the_collector(new_rig: NewRig, rabbit: RabbitServer) -> None:
     events: list[tuple[str, Callable[[Rig], object]]] = [
-        ("collector.link:Link._closed", lambda rig: rabbit.close_connections(rig.bus.vhost)),  # type: ignore[union-attr]
-        ("collector.link:Link._channel_closed", lambda rig: rabbit.delete_exchange(rig.bus.vhost)),  # type: ignore[union-attr]
-        ("collector.link:Link._lose", lambda rig: rabbit.close_connections(rig.bus.vhost)),  # type: ignore[union-attr]
-        ("collector.confirms:Confirms.mark_returned", lambda rig: rig.bus.unbind(TRAFFIC_KEY)),  # type: ignore[union-attr]
-        ("collector.link:Link._on_blocked", lambda rig: rabbit.alarm(True)),
-        ("collector.link:Link._on_unblocked", lambda rig: rabbit.alarm(False)),
+        ("bus.connection:Link._closed", lambda rig: rabbit.close_connections(rig.bus.vhost)),  # type: ignore[union-attr]
+        ("bus.connection:Link._channel_closed", lambda rig: rabbit.delete_exchange(rig.bus.vhost)),  # type: ignore[union-attr]
+        ("bus.connection:Link._lose", lambda rig: rabbit.close_connections(rig.bus.vhost)),  # type: ignore[union-attr]
+        ("bus.confirms:Confirms.mark_returned", lambda rig: rig.bus.unbind(TRAFFIC_KEY)),  # type: ignore[union-attr]
+        ("bus.connection:Link._on_blocked", lambda rig: rabbit.alarm(True)),
+        ("bus.connection:Link._on_unblocked", lambda rig: rabbit.alarm(False)),
     ]
     rigs = []
     for target, _ in events:
@@ -101,7 +101,7 @@ def test_an_exception_in_a_callback_that_an_event_calls_ends_the_collector(new_r
 
 
 def test_an_exception_while_it_ends_does_not_keep_it_from_ending(new_rig: NewRig) -> None:
-    targets = ("collector.link:Link.leave", "collector.link:Link.end", "collector.mysql:MysqlStore.close")
+    targets = ("bus.connection:Link.leave", "bus.connection:Link.end", "store.mysql:MysqlStore.close")
     for target in targets:
         rig = flying(new_rig)
         collector = start(rig, **injected(target))
@@ -113,7 +113,7 @@ def test_an_exception_while_it_ends_does_not_keep_it_from_ending(new_rig: NewRig
 
 def test_an_exception_in_a_page_is_that_page_only(new_rig: NewRig) -> None:
     rig, at = flying(new_rig), free_port()
-    collector = start(rig, **injected("collector.web:Site._health"), METRICS_PORT=str(at))
+    collector = start(rig, **injected("watch.server:Site._health"), METRICS_PORT=str(at))
     collector.tracebacks_expected = True
     with pytest.raises(HTTPError, match="500") as failed:
         urlopen(f"http://127.0.0.1:{at}/healthz", timeout=5)
@@ -127,7 +127,7 @@ def test_an_exception_in_a_page_is_that_page_only(new_rig: NewRig) -> None:
 
 def test_before_the_first_connection_it_ends_too(new_rig: NewRig) -> None:
     rig = flying(new_rig)
-    collector = rig.start("run", **injected("collector.link:Link._open_failed"), RMQ_PORT=1)
+    collector = rig.start("run", **injected("bus.connection:Link._open_failed"), RMQ_PORT=1)
     collector.tracebacks_expected = True
     wait_for(lambda: not collector.running)
     assert collector.exit_code == 1

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from collector import simulated_content as content
-from collector.model import RecordType
-from collector.simulated_content import Entries
-from collector.simulated_faults import Fault, Kind
-from collector.simulated_network import SimulatedNetwork
+from collector.core.model import RecordType
+from collector.source.simulated import content as content
+from collector.source.simulated.content import Entries
+from collector.source.simulated.faults import Fault, Kind
+from collector.source.simulated.network import SimulatedNetwork
 from tests.rig import Collector, Rig, SqliteTable
 from tests.servers.ports import free_port
 from tests.service.faults import DAY_S, FLYING, MINUTE_MS, NewRig, finish, flying, health, metric, start, wait_for_all

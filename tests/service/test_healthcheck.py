@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from collector import environment
-from collector.board import Board
-from collector.healthcheck import address, main
-from collector.outage import Outage
-from collector.stop import Stop
-from collector.tally import Tally
-from collector.web import WebServer
+from collector.commands.healthcheck import address, main
+from collector.config import env_file
+from collector.core.counters import Counters
+from collector.core.outage import Outage
+from collector.core.shutdown import Stop
+from collector.watch.server import WebServer
+from collector.watch.state import Board
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,13 +27,13 @@ def rabbit_outage() -> Outage:
 @pytest.fixture(autouse=True)
 def file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Where the file of settings would be; there is none unless a test writes it."""
-    monkeypatch.setattr(environment, "DEFAULT_FILE", tmp_path / ".env")
+    monkeypatch.setattr(env_file, "DEFAULT_FILE", tmp_path / ".env")
     return tmp_path / ".env"
 
 
 @pytest.fixture
 def server(rabbit_outage: Outage) -> Iterator[WebServer]:
-    server = WebServer("127.0.0.1", 0, Board([rabbit_outage], 900), Tally(), Stop())
+    server = WebServer("127.0.0.1", 0, Board([rabbit_outage], 900), Counters(), Stop())
     server.start()
     yield server
     server.close()
@@ -111,7 +111,7 @@ def test_setting_that_cannot_be_read_is_red_in_one_line(capsys: pytest.CaptureFi
 def test_runs_as_a_module_without_the_drivers(tmp_path: Path) -> None:
     code = (
         "import sys, runpy\n"
-        "try:\n    runpy.run_module('collector.healthcheck', run_name='__main__')\n"
+        "try:\n    runpy.run_module('collector.commands.healthcheck', run_name='__main__')\n"
         "except SystemExit as end:\n"
         "    heavy = {'requests', 'pika', 'mysql', 'prometheus_client', 'sqlite3'} & set(sys.modules)\n"
         "    sys.exit(str(heavy) if heavy else end.code)\n"

@@ -10,14 +10,15 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from collector import crew, http
-from collector.contracts import Fetched
-from collector.errors import AnswerError, UnavailableError
-from collector.model import GRID_MS, RecordType, Series, Window
-from collector.netbeam import Netbeam
-from collector.points import select
-from collector.stop import Stop
-from collector.tally import Count, Tally
+from collector.core.contracts import Fetched
+from collector.core.counters import Count, Counters
+from collector.core.errors import AnswerError, UnavailableError
+from collector.core.model import GRID_MS, RecordType, Series, Window
+from collector.core.shutdown import Stop
+from collector.cycle.point_filter import select
+from collector.source.http import client
+from collector.source.netbeam import workers
+from collector.source.netbeam.api import Netbeam
 from tests.service.rawserver import DROP, RawServer, Request, Script, json_reply, reply, scripted
 
 T0 = 1_795_521_600_000
@@ -25,14 +26,14 @@ FOREVER = float("inf")
 
 
 class Source(Netbeam):
-    """With its Stop and its Tally at hand, and what it delivered."""
+    """With its Stop and its Counters at hand, and what it delivered."""
 
     def __init__(self, url: str, concurrency: int, timeout_s: float, once: bool) -> None:
-        self.stop, self.tally = Stop(), Tally()
+        self.stop, self.counters = Stop(), Counters()
         self.delivered: list[Fetched] = []
         self.released: list[Window] = []
         super().__init__(
-            url, concurrency=concurrency, rate=0, timeout_s=timeout_s, stop=self.stop, tally=self.tally, once=once
+            url, concurrency=concurrency, rate=0, timeout_s=timeout_s, stop=self.stop, counters=self.counters, once=once
         )
 
     def take(self, windows: list[Window], until: float = FOREVER) -> None:
@@ -48,9 +49,9 @@ Make = Callable[..., Source]
 @pytest.fixture
 def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setattr(http, "RETRY_DELAYS_S", (0.005, 0.01))
-    monkeypatch.setattr(crew, "PROBE_FIRST_S", 0.01)
-    monkeypatch.setattr(crew, "PROBE_MOST_S", 0.1)
+    monkeypatch.setattr(client, "RETRY_DELAYS_S", (0.005, 0.01))
+    monkeypatch.setattr(workers, "PROBE_FIRST_S", 0.01)
+    monkeypatch.setattr(workers, "PROBE_MOST_S", 0.1)
     sources = []
 
     def build(server: RawServer, concurrency: int = 8, timeout_s: float = 5, once: bool = False) -> Source:
@@ -160,7 +161,7 @@ def test_connections_that_idled_away_between_two_cycles_are_no_failure(make: Mak
             source.take(windows(50))
             server.close_connections()
         assert not source.failures()
-        assert source.tally.get(Count.REQUESTS, "ok") == 150
+        assert source.counters.get(Count.REQUESTS, "ok") == 150
 
 
 def test_netbeam_that_is_gone_is_probed_until_it_is_back(make: Make) -> None:
@@ -244,7 +245,7 @@ def test_pause_that_the_listing_meets_does_not_hold_up_the_cycle(make: Make) -> 
 
 
 def test_stop_ends_a_fetch_once_what_is_in_flight_is_given_up(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("collector.stop.GRACE_S", 0.3)
+    monkeypatch.setattr("collector.core.shutdown.GRACE_S", 0.3)
     hanging = threading.Event()
 
     def script(request: Request) -> bytes | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from collector.simulated_network import SimulatedNetwork
+from collector.source.simulated.network import SimulatedNetwork
 from tests.rig import Clock, Collector, MysqlTable, Rig
 from tests.rig.tables import COLUMNS, CREATE_BY_HAND, RECORD_TYPES, Table
 from tests.servers.databases import DatabaseServer, MariaDB, connect, execute

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from collector import http
-from collector.errors import UnavailableError
-from collector.http import HttpClient
-from collector.stop import Stop
-from collector.tally import Tally
+from collector.core.counters import Counters
+from collector.core.errors import UnavailableError
+from collector.core.shutdown import Stop
+from collector.source.http import client
+from collector.source.http.client import HttpClient
 from tests.service.rawserver import DROP, RawServer, Request, json_reply, reply, scripted
 
 LIMIT = 1_000_000
@@ -26,11 +26,11 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
-    monkeypatch.setattr(http, "RETRY_DELAYS_S", (0.01, 0.02))
+    monkeypatch.setattr(client, "RETRY_DELAYS_S", (0.01, 0.02))
 
 
 def ask(url: str, times: int = 1) -> object:
-    client = HttpClient(url, concurrency=2, rate=0, timeout_s=5, stop=Stop(), tally=Tally())
+    client = HttpClient(url, concurrency=2, rate=0, timeout_s=5, stop=Stop(), counters=Counters())
     try:
         return [client.get("/a%2Db", "?begin=1", limit_bytes=LIMIT).value for _ in range(times)][-1]
     finally:
@@ -150,7 +150,7 @@ def test_idle_tls_connection_that_was_closed_is_no_failure(
 def test_handshake_that_hangs_is_cut_at_the_deadline() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"https://127.0.0.1:{listener.getsockname()[1]}"
-        client = HttpClient(url, concurrency=1, rate=0, timeout_s=0.3, stop=Stop(), tally=Tally())
+        client = HttpClient(url, concurrency=1, rate=0, timeout_s=0.3, stop=Stop(), counters=Counters())
         with pytest.raises(UnavailableError, match="no whole answer"):
             client.get("/x", limit_bytes=LIMIT, tries=1)
         client.close()

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import pytest
 
-from collector.contracts import Batch, Outcome, Publisher
-from collector.model import Message
-from collector.stdout import StdoutPublisher
-from collector.stop import Stop
+from collector.bus.stdout import StdoutPublisher
+from collector.core.contracts import Batch, Outcome, Publisher
+from collector.core.model import Message
+from collector.core.shutdown import Stop
 from tests.servers.rabbitmq import EXCHANGE, RabbitServer, Vhost
 from tests.service.sending import KEY, Sender, publisher_on, wait_for
 

@@ -10,15 +10,15 @@ from dataclasses import replace
 
 import pytest
 
-import collector.link
-from collector.amqp import AmqpPublisher
-from collector.confirms import Confirms
-from collector.contracts import Batch, Outcome
-from collector.link import Link
-from collector.model import Message
-from collector.outage import Outage
-from collector.stop import Stop
-from collector.tally import Count, Tally
+import collector.bus.connection
+from collector.bus.confirms import Confirms
+from collector.bus.connection import Link
+from collector.bus.publisher import AmqpPublisher
+from collector.core.contracts import Batch, Outcome
+from collector.core.counters import Count, Counters
+from collector.core.model import Message
+from collector.core.outage import Outage
+from collector.core.shutdown import Stop
 from tests.servers.rabbitmq import RabbitServer, Vhost
 from tests.service.sending import KEY, QUICK, Sender, publisher_on, settings_of, wait_for
 
@@ -73,13 +73,13 @@ def lines_of(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_nothing_is_lost_when_the_broker_closes_the_connection_ten_times(rabbit: RabbitServer, vhost: Vhost) -> None:
-    tally = Tally()
-    with publisher_on(vhost, tally=tally) as publisher, sending(publisher) as sender:
+    counters = Counters()
+    with publisher_on(vhost, counters=counters) as publisher, sending(publisher) as sender:
         for closed in range(10):
             time.sleep(random.uniform(0, 0.05))  # somewhere in mid-publish
             assert rabbit.close_connections(vhost) == 1
-            wait_for(lambda closed=closed: tally.get(Count.RECONNECTS, "rabbitmq") > closed)  # type: ignore[misc]
-    assert tally.get(Count.RECONNECTS, "rabbitmq") == 10
+            wait_for(lambda closed=closed: counters.get(Count.RECONNECTS, "rabbitmq") > closed)  # type: ignore[misc]
+    assert counters.get(Count.RECONNECTS, "rabbitmq") == 10
     assert_nothing_is_missing(rabbit, vhost, sender)
 
 
@@ -132,15 +132,15 @@ def test_closing_takes_no_longer_than_allowed_when_the_broker_is_frozen(rabbit: 
 def test_a_blocked_publisher_says_so_once_and_goes_on_when_it_is_unblocked(
     rabbit: RabbitServer, vhost: Vhost, caplog: pytest.LogCaptureFixture, patience_s: float
 ) -> None:
-    timing, tally = replace(QUICK, blocked=patience_s, confirm=1.0), Tally()
-    with publisher_on(vhost, timing=timing, tally=tally) as publisher, sending(publisher) as sender:
+    timing, counters = replace(QUICK, blocked=patience_s, confirm=1.0), Counters()
+    with publisher_on(vhost, timing=timing, counters=counters) as publisher, sending(publisher) as sender:
         wait_for_progress(sender)
         rabbit.alarm(True)
         try:
             wait_for(lambda: publisher.outage.down)
             assert "blocked by the broker" in publisher.outage.last_error
             if patience_s < 1:
-                wait_for(lambda: tally.get(Count.RECONNECTS, "rabbitmq") >= 2)
+                wait_for(lambda: counters.get(Count.RECONNECTS, "rabbitmq") >= 2)
             else:
                 time.sleep(2 * timing.confirm)  # a blocked broker owes no confirms
                 assert not publisher.ready
@@ -227,7 +227,7 @@ def test_delays_grow_while_connecting_works_and_publishing_does_not(
         delays.append(seconds)
         return seconds
 
-    monkeypatch.setattr(collector.link, "jittered", exactly)
+    monkeypatch.setattr(collector.bus.connection, "jittered", exactly)
     with publisher_on(vhost) as publisher:
         sender = Sender(publisher)
         sender.send()
@@ -265,7 +265,7 @@ def test_an_unexpected_error_ends_the_run_and_loses_what_is_pending(
         raise RuntimeError("unforeseen")
 
     stop = Stop()
-    publisher = AmqpPublisher(settings_of(vhost), "osg.psdata.raw", stop, Tally(), QUICK)
+    publisher = AmqpPublisher(settings_of(vhost), "osg.psdata.raw", stop, Counters(), QUICK)
     publisher.start()
     wait_for(lambda: publisher.ready)
     sender = Sender(publisher)
@@ -290,7 +290,7 @@ def test_an_error_while_dealing_with_pika_ends_the_run_and_poses_as_nothing_else
 
     monkeypatch.setattr(owner, step, explode)
     stop = Stop()
-    publisher = AmqpPublisher(settings_of(vhost), "unbound", stop, Tally(), QUICK)
+    publisher = AmqpPublisher(settings_of(vhost), "unbound", stop, Counters(), QUICK)
     publisher.start()
     sender = Sender(publisher)
     sender.send()
@@ -305,4 +305,4 @@ def test_pika_says_nothing_of_its_own(rabbit: RabbitServer, vhost: Vhost, caplog
         rabbit.close_connections(vhost)
         wait_for(lambda: publisher.outage.down)
         wait_for(lambda: publisher.ready)
-    assert {record.name for record in caplog.records} == {"collector.outage"}
+    assert {record.name for record in caplog.records} == {"collector.core.outage"}

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from collector.amqp import AmqpPublisher
-from collector.config import Secret
-from collector.contracts import Outcome, Publisher
-from collector.errors import ConfigurationError, NoExchangeError
-from collector.stop import Stop
-from collector.tally import Tally
+from collector.bus.publisher import AmqpPublisher
+from collector.config.configuration import Secret
+from collector.core.contracts import Outcome, Publisher
+from collector.core.counters import Counters
+from collector.core.errors import ConfigurationError, NoExchangeError
+from collector.core.shutdown import Stop
 from tests.servers.certificates import Certificates
 from tests.servers.ports import free_port
 from tests.servers.rabbitmq import EXCHANGE, RabbitServer, Vhost
@@ -121,7 +121,7 @@ def test_a_broker_that_is_not_there_is_an_outage_with_the_reason(vhost: Vhost) -
 
 
 def test_a_publisher_that_was_never_started_loses_its_batches_when_closed(vhost: Vhost) -> None:
-    publisher = AmqpPublisher(settings_of(vhost), EXCHANGE, Stop(), Tally())
+    publisher = AmqpPublisher(settings_of(vhost), EXCHANGE, Stop(), Counters())
     sender = Sender(publisher)
     sender.send()
     publisher.close(1.0)

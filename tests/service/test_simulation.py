@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from collector.model import GRID_MS, RecordType
-from collector.simulated_content import instead, with_odd_entries
-from collector.simulated_faults import Fault, Kind
-from collector.simulated_network import Nothing, SimulatedNetwork
-from collector.simulation import BASE_PATH, Simulation
+from collector.core.model import GRID_MS, RecordType
+from collector.source.simulated.content import instead, with_odd_entries
+from collector.source.simulated.faults import Fault, Kind
+from collector.source.simulated.network import Nothing, SimulatedNetwork
+from collector.source.simulated.server import BASE_PATH, Simulation
 
 ROOT = Path(__file__).parents[2]
 NOW_MS = 1_764_000_000_000
@@ -286,7 +286,7 @@ def test_a_port_that_is_taken_is_an_error(simulation: Simulation) -> None:
 
 
 def test_the_program_prints_its_url_and_ends_with_sigterm() -> None:
-    command = [sys.executable, "-m", "collector.simulation", "--interfaces", "7", "--latency-ms", "1", "--fault", "reset:0.5"]
+    command = [sys.executable, "-m", "collector.source.simulated", "--interfaces", "7", "--fault", "reset:0.5"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment) as program:
         assert program.stdout

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.simulated_network import SimulatedNetwork
+from collector.source.simulated.network import SimulatedNetwork
 from tests.rig import Bus, Clock, Collector, Counts, MysqlTable, Rig, SqliteTable, wait_for
 from tests.rig.audit import Audit
 from tests.rig.wire import Wire

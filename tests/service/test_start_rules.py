@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from collector.model import RecordType
-from collector.simulated_content import first, instead
-from collector.simulated_faults import Fault, Kind
+from collector.core.model import RecordType
+from collector.source.simulated.content import first, instead
+from collector.source.simulated.faults import Fault, Kind
 from tests.rig import Clock, Rig, TableRow
 from tests.rig.tables import RECORD_TYPES
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.simulated_network import SimulatedNetwork
+from collector.source.simulated.network import SimulatedNetwork
 from tests.rig import Collector, MysqlTable, Rig, SqliteTable, Table
 from tests.servers.databases import DatabaseServer
 from tests.servers.ports import free_port

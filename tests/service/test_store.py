@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from collector import table
-from collector.config import MysqlSettings, Secret
-from collector.contracts import Store
-from collector.errors import CollectorError, ConfigurationError, LockLostError, NoTableError, UnavailableError
-from collector.model import Changes, NewRow, RecordType, Retirement, Row, Series, Window
-from collector.mysql import MysqlStore
-from collector.sqlite import SqliteStore
-from collector.stop import Stop
+from collector.config.configuration import MysqlSettings, Secret
+from collector.core.contracts import Store
+from collector.core.errors import CollectorError, ConfigurationError, LockLostError, NoTableError, UnavailableError
+from collector.core.model import Changes, NewRow, RecordType, Retirement, Row, Series, Window
+from collector.core.shutdown import Stop
+from collector.store import sql
+from collector.store.mysql import MysqlStore
+from collector.store.sqlite import SqliteStore
 from tests.servers.databases import Account, DatabaseServer
 
 NOW = 1_790_000_000_000
@@ -114,7 +114,7 @@ def window(row: Row, end_ms: int, checkpoint_ms: int | None = None, record_type:
 
 
 def test_a_missing_table_is_created_with_the_columns_of_the_specification(store: Store, place: Place) -> None:
-    place.sql(f"SELECT {', '.join(table.COLUMNS)} FROM esnet_interfaces")
+    place.sql(f"SELECT {', '.join(sql.COLUMNS)} FROM esnet_interfaces")
     assert store.read(NOW).rows == ()
     assert store.outage.up_once
     assert not store.outage.down
@@ -143,7 +143,7 @@ def test_a_reader_creates_nothing_and_says_what_is_missing(new_store: NewStore, 
 
 @pytest.mark.parametrize("create", [True, False])
 def test_a_table_that_lacks_columns_is_refused_and_they_are_named(new_store: NewStore, place: Place, create: bool) -> None:
-    columns = ", ".join(f"{name} varchar(128)" for name in table.COLUMNS if name not in ("active_until", "errors_until"))
+    columns = ", ".join(f"{name} varchar(128)" for name in sql.COLUMNS if name not in ("active_until", "errors_until"))
     place.sql(f"CREATE TABLE esnet_interfaces ({columns})")
     with pytest.raises(ConfigurationError, match="lacks the columns active_until, errors_until") as caught:
         new_store().open(create=create)
@@ -328,7 +328,7 @@ class TestSqliteFile:
         return Stop()
 
     @pytest.mark.parametrize("create", [True, False])
-    @pytest.mark.parametrize("name", ["", "missing/table.sqlite", "text"])
+    @pytest.mark.parametrize("name", ["", "missing/sql.sqlite", "text"])
     def test_a_path_that_cannot_be_the_table_is_refused_by_name(
         self, tmp_path: Path, stop: Stop, name: str, create: bool
     ) -> None:
@@ -345,7 +345,7 @@ class TestSqliteFile:
         assert not path.exists()
 
     def test_a_file_that_was_replaced_is_not_written_any_more(self, tmp_path: Path, stop: Stop) -> None:
-        path = tmp_path / "table.sqlite"
+        path = tmp_path / "sql.sqlite"
         with closing(SqliteStore(str(path), stop)) as store:
             store.open()
             assert store.take_lock(0)
@@ -359,7 +359,7 @@ class TestSqliteFile:
             assert store.read(NOW).rows == ()
 
     def test_somebody_elses_long_transaction_is_an_outage_that_passes(self, tmp_path: Path, stop: Stop) -> None:
-        path = tmp_path / "table.sqlite"
+        path = tmp_path / "sql.sqlite"
         with closing(SqliteStore(str(path), stop)) as store, closing(sqlite3.connect(path, isolation_level=None)) as other:
             store.open()
             assert store.take_lock(0)

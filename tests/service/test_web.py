@@ -11,14 +11,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from collector.board import Board, BoardSnapshot, Role
-from collector.errors import ConfigurationError
-from collector.outage import Outage
-from collector.page import CONTENT_SECURITY_POLICY
-from collector.report import CycleOutcome, CycleReport
-from collector.stop import Stop
-from collector.tally import Tally
-from collector.web import MOST_CONNECTIONS, WebServer
+from collector.core.counters import Counters
+from collector.core.errors import ConfigurationError
+from collector.core.outage import Outage
+from collector.core.report import CycleOutcome, CycleReport
+from collector.core.shutdown import Stop
+from collector.watch.page import CONTENT_SECURITY_POLICY
+from collector.watch.server import MOST_CONNECTIONS, WebServer
+from collector.watch.state import Board, BoardSnapshot, Role
 
 PATHS = ("/", "/metrics", "/healthz", "/livez")
 
@@ -66,7 +66,7 @@ def stop() -> Stop:
 
 @pytest.fixture
 def server(board: Board, stop: Stop) -> Iterator[WebServer]:
-    server = WebServer("127.0.0.1", 0, board, Tally(), stop)
+    server = WebServer("127.0.0.1", 0, board, Counters(), stop)
     server.start()
     yield server
     server.close()
@@ -251,7 +251,7 @@ def test_many_at_once_are_all_answered(server: WebServer) -> None:
 
 
 def test_port_that_is_taken_is_a_configuration_error(server: WebServer, board: Board, stop: Stop) -> None:
-    second = WebServer("127.0.0.1", server.port, board, Tally(), stop)
+    second = WebServer("127.0.0.1", server.port, board, Counters(), stop)
     with pytest.raises(ConfigurationError, match=rf"^METRICS_PORT {server.port} is taken on 127\.0\.0\.1"):
         second.start()
     second.close()
@@ -260,18 +260,18 @@ def test_port_that_is_taken_is_a_configuration_error(server: WebServer, board: B
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1", "a" * 70 + ".invalid"])
 def test_host_that_is_not_ours_is_a_configuration_error(board: Board, stop: Stop, host: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^METRICS_HOST .* is not an address of this machine"):
-        WebServer(host, 0, board, Tally(), stop).start()
+        WebServer(host, 0, board, Counters(), stop).start()
 
 
 def test_closed_server_gives_its_port_back_at_once(board: Board, stop: Stop) -> None:
-    first = WebServer("127.0.0.1", 0, board, Tally(), stop)
+    first = WebServer("127.0.0.1", 0, board, Counters(), stop)
     first.close()
     first.start()
     port = first.port
     health(first)
     first.close()
     first.close()
-    second = WebServer("127.0.0.1", port, board, Tally(), stop)
+    second = WebServer("127.0.0.1", port, board, Counters(), stop)
     second.start()
     assert health(second)[0] == 200
     second.close()
@@ -279,7 +279,7 @@ def test_closed_server_gives_its_port_back_at_once(board: Board, stop: Stop) -> 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
 def test_ipv6_address_is_listened_on(board: Board, stop: Stop) -> None:
-    server = WebServer("::1", 0, board, Tally(), stop)
+    server = WebServer("::1", 0, board, Counters(), stop)
     server.start()
     with socket.create_connection(("::1", server.port), timeout=10) as client:
         client.sendall(b"GET /livez HTTP/1.0\r\n\r\n")

@@ -5,9 +5,9 @@ import logging
 
 import pytest
 
-from collector.announce import MOST_WARNINGS, Announcements
-from collector.model import Listing
-from collector.tally import Count, Tally
+from collector.core.counters import Count, Counters
+from collector.core.model import Listing
+from collector.cycle.interface_messages import MOST_WARNINGS, Announcements
 from tests.fakes import NOW_MS, Clock, interface
 
 DAY_S = 86_400.0
@@ -17,8 +17,8 @@ class Desk:
     """Announcements with a clock and a listing that tests change."""
 
     def __init__(self, *names: str) -> None:
-        self.clock, self.tally = Clock(), Tally()
-        self.announcements = Announcements(DAY_S, self.tally, self.clock.monotonic)
+        self.clock, self.counters = Clock(), Counters()
+        self.announcements = Announcements(DAY_S, self.counters, self.clock.monotonic)
         self.interfaces = {name: interface(name) for name in names}
 
     def due(self) -> list[str]:
@@ -101,7 +101,7 @@ def test_faulty_value_is_warned_about_once_per_interface_and_key(caplog: pytest.
         (True, True, False),
         (True, False, True),
     ]
-    assert desk.tally.get(Count.INTERFACE_VALUES_INVALID) >= 2
+    assert desk.counters.get(Count.INTERFACE_VALUES_INVALID) >= 2
 
 
 def test_thousands_of_faulty_values_are_a_few_lines(caplog: pytest.LogCaptureFixture) -> None:
@@ -112,4 +112,4 @@ def test_thousands_of_faulty_values_are_a_few_lines(caplog: pytest.LogCaptureFix
         desk.cycle()
     assert len(caplog.records) == MOST_WARNINGS + 1
     assert "count=30" in caplog.records[-1].getMessage()
-    assert desk.tally.get(Count.INTERFACE_VALUES_INVALID) == MOST_WARNINGS + 30
+    assert desk.counters.get(Count.INTERFACE_VALUES_INVALID) == MOST_WARNINGS + 30

@@ -13,14 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector import arguments, gate, meter
-from collector.backfill import Backfill, Request
-from collector.config import Config
-from collector.contracts import Batch, Outcome
-from collector.errors import AnswerError, ConfigurationError, NoTableError, UnavailableError
-from collector.model import RecordType, Row, UntrustedRow, Window
-from collector.stop import Stop
-from collector.tally import Tally
+from collector.commands import arguments, progress_bar
+from collector.commands.backfill import Backfill, Request
+from collector.config.configuration import Config
+from collector.core.contracts import Batch, Outcome
+from collector.core.counters import Counters
+from collector.core.errors import AnswerError, ConfigurationError, NoTableError, UnavailableError
+from collector.core.model import RecordType, Row, UntrustedRow, Window
+from collector.core.shutdown import Stop
+from collector.cycle import flow_control
 from tests.fakes import HOUR_MS, MINUTE_MS, NOW_MS, FakePublisher, FakeSource, FakeStore, no_points, resource, three_points
 
 TRAFFIC, ERRORS, DISCARDS = RecordType
@@ -57,7 +58,7 @@ class Systems:
 
     def serve(self, request: Request) -> int:
         self.source.asked.clear()
-        systems = (self.source, self.store, self.publisher, self.stop, Tally())
+        systems = (self.source, self.store, self.publisher, self.stop, Counters())
         return Backfill(self.config, request, *systems, wall=lambda: NOW_MS / 1000).serve()
 
     def go_on(self, command: str) -> int:
@@ -295,7 +296,7 @@ def test_series_at_fault_are_given_up_when_netbeam_answers_all_others() -> None:
 
 
 def test_what_the_broker_refused_is_published_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "REFUSED_DELAYS_S", (0.0, 0.0))
+    monkeypatch.setattr(flow_control, "REFUSED_DELAYS_S", (0.0, 0.0))
     refused: list[Batch] = []
 
     def answer(batch: Batch) -> Outcome:
@@ -482,7 +483,7 @@ def test_printed_command_means_the_same_to_the_command_line(
 def test_progress_is_a_line_every_ten_seconds_without_a_terminal(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     at = 0.0
-    lines = meter.Lines(4000, monotonic=lambda: at)
+    lines = progress_bar.Lines(4000, monotonic=lambda: at)
     for at in range(0, 21):  # noqa: B007  # the clock
         lines.add(100, 50)
         lines.tick()
@@ -500,7 +501,7 @@ class Terminal(io.StringIO):
 def test_progress_is_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    with meter.shown(4000) as shown:
+    with progress_bar.shown(4000) as shown:
         shown.add(1000, 12_345)
         shown.tick()
     assert " 25% |" in terminal.getvalue()

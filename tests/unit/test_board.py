@@ -2,9 +2,9 @@
 
 import pytest
 
-from collector.board import KEPT_REPORTS, Board, Role
-from collector.outage import Outage
-from collector.report import CycleOutcome, CycleReport
+from collector.core.outage import Outage
+from collector.core.report import CycleOutcome, CycleReport
+from collector.watch.state import KEPT_REPORTS, Board, Role
 
 START_MS = 1_764_000_000_000
 

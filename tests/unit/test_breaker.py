@@ -2,7 +2,7 @@
 
 import pytest
 
-from collector.breaker import FAILURES, OTHERS, Breaker, Mode
+from collector.source.netbeam.breaker import FAILURES, OTHERS, Breaker, Mode
 
 
 def tripped(device: str = "a", answered: bool = False) -> Breaker:

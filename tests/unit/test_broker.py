@@ -14,9 +14,9 @@ from pika.adapters.utils.connection_workflow import (
     AMQPConnectorTransportSetupError,
 )
 
-from collector.broker import Timing, explain, explain_channel, parameters
-from collector.config import RabbitSettings, Secret
-from collector.errors import CollectorError, ConfigurationError, NoExchangeError, UnavailableError
+from collector.bus.broker import Timing, explain, explain_channel, parameters
+from collector.config.configuration import RabbitSettings, Secret
+from collector.core.errors import CollectorError, ConfigurationError, NoExchangeError, UnavailableError
 
 SETTINGS = RabbitSettings(hosts=("h",), port=5672, user="me", password=Secret("secret"), vhost="v")
 

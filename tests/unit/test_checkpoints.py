@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from collector.contracts import Batch, Outcome
-from collector.errors import ConfigurationError, LockLostError, UnavailableError
-from collector.model import RecordType, Window
-from collector.report import CycleOutcome, CycleReport
-from collector.rounds import ADVANCE_S
+from collector.core.contracts import Batch, Outcome
+from collector.core.errors import ConfigurationError, LockLostError, UnavailableError
+from collector.core.model import RecordType, Window
+from collector.core.report import CycleOutcome, CycleReport
+from collector.cycle.rounds import ADVANCE_S
 from tests.fakes import no_points, series, three_points
 from tests.world import SETTLED_MS, TRAFFIC, World, behind, hurry
 

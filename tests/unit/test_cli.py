@@ -13,16 +13,17 @@ from typing import Any
 
 import pytest
 
-import collector
-from collector import __version__, arguments, cli, environment
-from collector.config import Config
-from collector.errors import ConfigurationError, UnavailableError
-from collector.model import RecordType
-from collector.options import BY_NAME
+from collector import __version__, commands
+from collector.commands import arguments, cli
+from collector.config import env_file
+from collector.config.configuration import Config
+from collector.config.options import BY_NAME
+from collector.core.errors import ConfigurationError, UnavailableError
+from collector.core.model import RecordType
 
 TOP = Path(__file__).resolve().parents[2]
 SETTINGS = {"RMQ_HOST": "broker", "RMQ_USER": "user", "RMQ_PASS": "pass", "MYSQL_PASSWORD": "sql"}
-COMMANDS = ("daemon.run", "check.check", "status.status", "backfill.backfill", "demo.demo")
+COMMANDS = ("run.run", "check.check", "status.status", "backfill.backfill", "demo.demo")
 RANGE = ["--begin", "2026-11-25T01:00:00Z", "--end", "2026-11-26"]
 
 
@@ -47,10 +48,10 @@ def called(monkeypatch: pytest.MonkeyPatch) -> Iterator[Called]:
     fake = Called()
     for name in COMMANDS:
         module, _, function = name.partition(".")
-        monkeypatch.setattr(collector, module, SimpleNamespace(**{function: fake, "say_problems": print}), raising=False)
-    monkeypatch.setattr(environment, "DEFAULT_FILE", TOP / "tests" / "no.env")
+        monkeypatch.setattr(commands, module, SimpleNamespace(**{function: fake, "say_problems": print}), raising=False)
+    monkeypatch.setattr(env_file, "DEFAULT_FILE", TOP / "tests" / "no.env")
     for name in os.environ:
-        if environment.canonical(name) in BY_NAME:
+        if env_file.canonical(name) in BY_NAME:
             monkeypatch.delenv(name)
     for name, value in SETTINGS.items():
         monkeypatch.setenv(name, value)

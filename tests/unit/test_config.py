@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from collector import environment
-from collector.config import Config, Secret, load
-from collector.errors import ConfigurationError
-from collector.model import RecordType
-from collector.options import OPTIONS
+from collector.config import env_file
+from collector.config.configuration import Config, Secret, load
+from collector.config.options import OPTIONS
+from collector.core.errors import ConfigurationError
+from collector.core.model import RecordType
 
 TOP = Path(__file__).resolve().parents[2]
 REQUIRED = {"RMQ_HOST": "broker", "RMQ_USER": "user", "RMQ_PASS": "pass-secret", "MYSQL_PASSWORD": "sql-secret"}
@@ -332,19 +332,19 @@ def test_a_named_file_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
 
 def test_the_file_beside_the_program_is_read_only_if_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / ".env"
-    assert environment.DEFAULT_FILE == TOP / ".env"
-    monkeypatch.setattr(environment, "DEFAULT_FILE", path)
-    assert environment.gather({}).file is None
+    assert env_file.DEFAULT_FILE == TOP / ".env"
+    monkeypatch.setattr(env_file, "DEFAULT_FILE", path)
+    assert env_file.gather({}).file is None
     path.write_text("RMQ_USER=joe")
-    assert environment.gather({}).values == {"RMQ_USER": "joe"}
+    assert env_file.gather({}).values == {"RMQ_USER": "joe"}
     path.unlink()
     path.mkdir()
     with pytest.raises(ConfigurationError, match="Is a directory"):
-        environment.gather({})
+        env_file.gather({})
 
 
 def test_nothing_set_at_all_says_where_settings_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "DEFAULT_FILE", tmp_path / ".env")
+    monkeypatch.setattr(env_file, "DEFAULT_FILE", tmp_path / ".env")
     with pytest.raises(ConfigurationError, match=r"--env-file \.env to docker run"):
         load(environ={})
 

@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from collector.confirms import Confirms, Sent
-from collector.contracts import Batch, Outcome
-from collector.model import Message
+from collector.bus.confirms import Confirms, Sent
+from collector.core.contracts import Batch, Outcome
+from collector.core.model import Message
 
 
 def batch(*message_ids: str) -> Batch:

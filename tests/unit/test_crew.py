@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from collector import crew as module
-from collector.contracts import Fetched
-from collector.crew import Crew
-from collector.model import RecordType, Series, Window
-from collector.outage import Outage
-from collector.stop import Stop
+from collector.core.contracts import Fetched
+from collector.core.model import RecordType, Series, Window
+from collector.core.outage import Outage
+from collector.core.shutdown import Stop
+from collector.source.netbeam import workers as module
+from collector.source.netbeam.workers import Crew
 
 T0 = 1_795_521_600_000
 FOREVER = float("inf")
@@ -282,7 +282,7 @@ def test_stop_ends_a_fetch_without_new_windows(rig: Rig) -> None:
 
 
 def test_stop_leaves_behind_who_is_stuck_and_delivers_nothing_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("collector.stop.GRACE_S", 0.01)
+    monkeypatch.setattr("collector.core.shutdown.GRACE_S", 0.01)
     monkeypatch.setattr(module, "LATE_S", 0.01)
     rig, stuck = Rig(size=1), threading.Event()
 
@@ -298,7 +298,7 @@ def test_stop_leaves_behind_who_is_stuck_and_delivers_nothing_afterwards(monkeyp
 
 
 def test_error_that_nobody_foresaw_ends_the_collector(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr("collector.stop.GRACE_S", 0.01)
+    monkeypatch.setattr("collector.core.shutdown.GRACE_S", 0.01)
     monkeypatch.setattr(module, "LATE_S", 0.01)
     rig = Rig(size=1)
 

@@ -7,11 +7,11 @@ from datetime import datetime
 
 import pytest
 
-from collector.contracts import Outcome
-from collector.errors import AnswerError, CollectorError, UnavailableError
-from collector.model import LAST_MS, RecordType, Row, UntrustedRow, Window
-from collector.report import CycleOutcome
-from collector.tally import Count
+from collector.core.contracts import Outcome
+from collector.core.counters import Count
+from collector.core.errors import AnswerError, CollectorError, UnavailableError
+from collector.core.model import LAST_MS, RecordType, Row, UntrustedRow, Window
+from collector.core.report import CycleOutcome
 from tests.fakes import HOUR_MS, MINUTE_MS, NOW_MS, interface, no_points, resource, three_points
 from tests.world import INTERFACES, SETTLED_MS, TRAFFIC, World, behind, hurry
 
@@ -81,7 +81,7 @@ def test_entry_that_cannot_be_collected_is_one_warning_and_counted(caplog: pytes
     world.source.skipped = ("entry 7: empty resource", "entry 9 '..': resource with a segment . or ..")
     assert world.run().outcome is CycleOutcome.COMPLETE
     assert len(warnings(caplog, "entry")) == 2
-    assert world.tally.get(Count.LISTING_ENTRIES_SKIPPED) == 2
+    assert world.counters.get(Count.LISTING_ENTRIES_SKIPPED) == 2
 
 
 def test_row_that_is_no_longer_listed_is_collected_up_to_its_end_and_then_left_alone() -> None:
@@ -470,9 +470,9 @@ def test_report_s_line_and_counts_tell_the_same() -> None:
     world = World(behind(4), lambda w: {1: "status 500", 2: []}.get(w.series.row_id, three_points(w)))
     report = world.run()
     assert report.windows == {"failed": 1, "doubted": 1, "done": 2}
-    counted = {outcome: world.tally.get(Count.WINDOWS, outcome) for outcome in report.windows}
+    counted = {outcome: world.counters.get(Count.WINDOWS, outcome) for outcome in report.windows}
     assert counted == report.windows
-    assert world.tally.get(Count.CYCLES, "complete") == 1
+    assert world.counters.get(Count.CYCLES, "complete") == 1
     assert "windows=4 windows_done=2 windows_doubted=1 windows_failed=1" in report.line()
 
 

@@ -5,12 +5,12 @@ import logging
 
 import pytest
 
-from collector import daemon as daemon_module
-from collector.config import Config
-from collector.daemon import Daemon
-from collector.errors import UnavailableError
-from collector.stop import Stop
-from collector.tally import Tally
+from collector.commands import run as daemon_module
+from collector.commands.run import Daemon
+from collector.config.configuration import Config
+from collector.core.counters import Counters
+from collector.core.errors import UnavailableError
+from collector.core.shutdown import Stop
 from tests.fakes import FakePublisher, FakeSource, FakeStore, no_points
 
 
@@ -34,7 +34,7 @@ class Vain:
         source = FakeSource([], no_points)
         config = Config.from_mapping({"METRICS_PORT": "0"}, without={"rmq", "mysql"})
         daemon = Daemon(
-            config, source, self.store, self.publisher, self.stop, Tally(), once=True, monotonic=lambda: next(clock)
+            config, source, self.store, self.publisher, self.stop, Counters(), once=True, monotonic=lambda: next(clock)
         )  # fmt: skip
         code = daemon.serve()
         return code, [record.getMessage() for record in self._caplog.records if record.levelno >= logging.ERROR]

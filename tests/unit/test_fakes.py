@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from collector.contracts import Batch, Outcome, Publisher, Source, Store
-from collector.errors import LockLostError
-from collector.model import Changes, Message, NewRow, RecordType, Retirement, Series, Table, Window
-from collector.sqlite import SqliteStore
-from collector.stdout import StdoutPublisher
-from collector.stop import Stop
+from collector.bus.stdout import StdoutPublisher
+from collector.core.contracts import Batch, Outcome, Publisher, Source, Store
+from collector.core.errors import LockLostError
+from collector.core.model import Changes, Message, NewRow, RecordType, Retirement, Series, Table, Window
+from collector.core.shutdown import Stop
+from collector.store.sqlite import SqliteStore
 from tests.fakes import HOUR_MS, NOW_MS, FakePublisher, FakeSource, FakeStore
 
 TIMES = [NOW_MS - HOUR_MS * hours for hours in (4, 3, 2)]

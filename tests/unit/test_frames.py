@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.frames import DEFAULT_FRAME_MAX, Encoder
-from collector.model import Message
+from collector.bus.framing import DEFAULT_FRAME_MAX, Encoder
+from collector.core.model import Message
 
 ID = "0123456789abcdef0123456789abcdef01234567"
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from collector.contracts import Outcome
-from collector.gate import ROOM, Gate
-from collector.stop import Stop
+from collector.core.contracts import Outcome
+from collector.core.shutdown import Stop
+from collector.cycle.flow_control import ROOM, Gate
 from tests.fakes import Clock, FakePublisher
 
 CONFIRMED, RETURNED, REFUSED, LOST = Outcome.CONFIRMED, Outcome.RETURNED, Outcome.REFUSED, Outcome.LOST

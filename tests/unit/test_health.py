@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from collector.board import BoardSnapshot, Dependency, Role
-from collector.health import alive, judge
-from collector.report import CycleOutcome, CycleReport
+from collector.core.report import CycleOutcome, CycleReport
+from collector.watch.health import alive, judge
+from collector.watch.state import BoardSnapshot, Dependency, Role
 
 START_MS = 1_764_000_000_000
 HEALTHY = BoardSnapshot(

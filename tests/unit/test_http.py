@@ -8,19 +8,19 @@ from datetime import UTC, datetime
 
 import pytest
 
-from collector import http
-from collector.answer import TooLargeError, json_value, parse_date, retry_after
-from collector.errors import ConfigurationError
-from collector.http import HttpClient
-from collector.stop import Stop
-from collector.tally import Tally
+from collector.core.counters import Counters
+from collector.core.errors import ConfigurationError
+from collector.core.shutdown import Stop
+from collector.source.http import client as module
+from collector.source.http.body import TooLargeError, json_value, parse_date, retry_after
+from collector.source.http.client import HttpClient
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()
 PASSWORD = "s3cr3t-pass"
 
 
 def client(url: str) -> HttpClient:
-    return HttpClient(url, concurrency=2, rate=0, timeout_s=1, stop=Stop(), tally=Tally())
+    return HttpClient(url, concurrency=2, rate=0, timeout_s=1, stop=Stop(), counters=Counters())
 
 
 @pytest.mark.parametrize(
@@ -134,6 +134,6 @@ def test_address_or_environment_that_cannot_work_is_a_configuration_error_withou
 
 
 def test_path_keeps_escapes_and_encodes_only_what_a_url_cannot_hold() -> None:
-    assert http._path("/devices/a%2Fb%2f%2D%2e/x") == "/devices/a%2Fb%2f%2D%2e/x"
-    assert http._path('/{"<>\\^`|}[]') == "/%7B%22%3C%3E%5C%5E%60%7C%7D%5B%5D"
-    assert http._path("/a.b-c_d~e!$&'()*+,;=:@") == "/a.b-c_d~e!$&'()*+,;=:@"
+    assert module._path("/devices/a%2Fb%2f%2D%2e/x") == "/devices/a%2Fb%2f%2D%2e/x"
+    assert module._path('/{"<>\\^`|}[]') == "/%7B%22%3C%3E%5C%5E%60%7C%7D%5B%5D"
+    assert module._path("/a.b-c_d~e!$&'()*+,;=:@") == "/a.b-c_d~e!$&'()*+,;=:@"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from collector.model import RecordType
-from collector.simulated_network import SimulatedNetwork
+from collector.core.model import RecordType
+from collector.source.simulated.network import SimulatedNetwork
 from tests.rig import Heard, InvariantError, TableRow, check_invariant, compare
 from tests.rig.heard import EXCHANGE, INTERFACE_KEY, TRAFFIC_KEY
 from tests.rig.tables import RECORD_TYPES

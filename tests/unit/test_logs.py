@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from collector import logs
+from collector.watch import logs
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,7 @@ def _restored() -> Iterator[None]:
 
 
 def record(message: str, *arguments: object) -> logging.LogRecord:
-    made = logging.LogRecord("collector.cycle", logging.INFO, __file__, 1, message, arguments, None)
+    made = logging.LogRecord("collector.cycle.cycle", logging.INFO, __file__, 1, message, arguments, None)
     made.created = 1795568400.9
     return made
 
@@ -47,14 +47,14 @@ def test_json_line_is_one_object_with_the_traceback_as_a_field() -> None:
     assert "\n" not in line
     content = json.loads(line)
     assert content.pop("exception").endswith("ValueError: unforeseen\nerror")
-    assert content == {"time": "2026-11-25T01:00:00Z", "level": "INFO", "logger": "collector.cycle", "message": "ended\nä"}
+    assert content == {"time": "2026-11-25T01:00:00Z", "level": "INFO", "logger": "collector.cycle.cycle", "message": "ended\nä"}
 
 
 def test_events_go_to_stderr_once_however_often_it_is_set_up(capsys: pytest.CaptureFixture[str]) -> None:
     logs.setup()
     logs.setup("WARNING", "json")
-    logging.getLogger("collector.cycle").warning("said")
-    logging.getLogger("collector.cycle").info("not said")
+    logging.getLogger("collector.cycle.cycle").warning("said")
+    logging.getLogger("collector.cycle.cycle").info("not said")
     out, err = capsys.readouterr()
     assert out == ""
     assert [json.loads(line)["message"] for line in err.splitlines()] == ["said"]

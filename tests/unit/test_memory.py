@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.memory import Memory
-from collector.model import RecordType, Series, Window
-from collector.plan import Span
+from collector.core.model import RecordType, Series, Window
+from collector.cycle.plan import Span
+from collector.cycle.series_state import Memory
 from tests.fakes import HOUR_MS, MINUTE_MS, NOW_MS
 
 POLL_MS = 900_000

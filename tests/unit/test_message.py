@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.message import interface_message, traffic_messages
-from collector.model import JsonObject, RecordType
+from collector.core.model import JsonObject, RecordType
+from collector.cycle.messages import interface_message, traffic_messages
 from tests.fakes import NOW_MS, interface
 
 TEXTS = {

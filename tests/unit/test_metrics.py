@@ -4,12 +4,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from collector import __version__
-from collector.board import Board, Role
-from collector.metrics import COUNTERS, METRICS, PREFIX, Metrics
-from collector.model import RecordType
-from collector.outage import Outage
-from collector.report import CycleOutcome, CycleReport, Lag
-from collector.tally import BUCKETS_S, Count, Tally
+from collector.core.counters import BUCKETS_S, Count, Counters
+from collector.core.model import RecordType
+from collector.core.outage import Outage
+from collector.core.report import CycleOutcome, CycleReport, Lag
+from collector.watch.metrics import COUNTERS, METRICS, PREFIX, Metrics
+from collector.watch.state import Board, Role
 
 START_MS = 1_764_000_000_000
 CYCLE = CycleReport(
@@ -30,8 +30,8 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 @pytest.fixture
-def tally() -> Tally:
-    return Tally()
+def counters() -> Counters:
+    return Counters()
 
 
 @pytest.fixture
@@ -45,8 +45,8 @@ def board(outages: list[Outage]) -> Board:
 
 
 @pytest.fixture
-def metrics(board: Board, tally: Tally) -> Metrics:
-    return Metrics(board, tally, monotonic=lambda: 1000.0)
+def metrics(board: Board, counters: Counters) -> Metrics:
+    return Metrics(board, counters, monotonic=lambda: 1000.0)
 
 
 def scrape(metrics: Metrics) -> Samples:
@@ -97,19 +97,19 @@ def test_documented_labels_are_those_that_the_docstrings_of_the_counts_name() ->
     assert COUNTERS[Count.RECONNECTS].values == ("mysql", "rabbitmq")
 
 
-def test_counters_show_the_tally_by_label(metrics: Metrics, tally: Tally) -> None:
-    tally.add(Count.POINTS_CONFIRMED, 1234)
-    tally.add(Count.WINDOWS, 5, "done")
-    tally.add(Count.WINDOWS, 2, "unforeseen")
+def test_counters_show_the_tally_by_label(metrics: Metrics, counters: Counters) -> None:
+    counters.add(Count.POINTS_CONFIRMED, 1234)
+    counters.add(Count.WINDOWS, 5, "done")
+    counters.add(Count.WINDOWS, 2, "unforeseen")
     assert value(metrics, "points_confirmed_total") == 1234
     assert value(metrics, "windows_total", outcome="done") == 5
     assert value(metrics, "windows_total", outcome="unforeseen") == 2
     assert value(metrics, "windows_total", outcome="failed") == 0
 
 
-def test_latency_histogram_is_cumulative_with_sum_and_count(metrics: Metrics, tally: Tally) -> None:
+def test_latency_histogram_is_cumulative_with_sum_and_count(metrics: Metrics, counters: Counters) -> None:
     for seconds in (0.01, 0.025, 0.3, 100.0):
-        tally.add_request("ok", seconds)
+        counters.add_request("ok", seconds)
     bounds = [*map(str, BUCKETS_S), "+Inf"]
     assert [value(metrics, "request_seconds_bucket", le=each) for each in bounds] == [2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 4]
     assert value(metrics, "request_seconds_count") == 4
@@ -171,5 +171,5 @@ def test_openmetrics_is_given_to_who_asks_for_it(metrics: Metrics) -> None:
     assert metrics.render()[1].startswith("text/plain")
 
 
-def test_two_instances_do_not_get_into_each_others_way(board: Board, tally: Tally) -> None:
-    assert scrape(Metrics(board, tally)).keys() == scrape(Metrics(board, tally)).keys()
+def test_two_instances_do_not_get_into_each_others_way(board: Board, counters: Counters) -> None:
+    assert scrape(Metrics(board, counters)).keys() == scrape(Metrics(board, counters)).keys()

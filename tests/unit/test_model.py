@@ -2,7 +2,7 @@
 
 import pytest
 
-from collector.model import FIRST_MS, LAST_MS, Listing, RecordType, Row, Series, Window, is_time, resource_fault
+from collector.core.model import FIRST_MS, LAST_MS, Listing, RecordType, Row, Series, Window, is_time, resource_fault
 from tests.fakes import NOW_MS, interface
 
 SERIES = Series(1, "devices/albq-cr5/interfaces/1%2F1%2F1", RecordType.TRAFFIC)

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from collector.contracts import Fetched
-from collector.errors import AnswerError, CollectorError, UnavailableError
-from collector.http import Answer, NotAskedError
-from collector.model import RecordType, Series, Window
-from collector.netbeam import Netbeam
-from collector.stop import Stop
-from collector.tally import Count, Tally
+from collector.core.contracts import Fetched
+from collector.core.counters import Count, Counters
+from collector.core.errors import AnswerError, CollectorError, UnavailableError
+from collector.core.model import RecordType, Series, Window
+from collector.core.shutdown import Stop
+from collector.source.http.client import Answer, NotAskedError
+from collector.source.netbeam.api import Netbeam
 
 NOW = 1_795_521_600_000
 DATE = "Tue, 24 Nov 2026 12:00:00 GMT"
@@ -40,7 +40,7 @@ class ScriptedClient:
 
 
 def netbeam(answer: Answer | CollectorError) -> tuple[Netbeam, ScriptedClient]:
-    source = Netbeam("http://netbeam.invalid/api", concurrency=2, rate=0, timeout_s=1, stop=Stop(), tally=Tally())
+    source = Netbeam("http://netbeam.invalid/api", concurrency=2, rate=0, timeout_s=1, stop=Stop(), counters=Counters())
     client = ScriptedClient(answer)
     source._client = client  # type: ignore[assignment]
     return source, client
@@ -102,7 +102,7 @@ def test_listing_keeps_the_first_of_one_resource_and_counts_the_doubles() -> Non
     assert list(result.interfaces) == ["devices/a", "devices/A"]
     assert result.interfaces["devices/a"]["n"] == 1
     assert result.skipped == ()
-    assert source._tally.get(Count.LISTING_ENTRIES_SKIPPED) == 1
+    assert source._counters.get(Count.LISTING_ENTRIES_SKIPPED) == 1
     assert client.asked == ["/interfaces"]
     assert client.resumed == 1
 

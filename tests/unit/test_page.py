@@ -8,15 +8,15 @@ from html.parser import HTMLParser
 
 import pytest
 
-from collector.board import BoardSnapshot, Dependency, Role
-from collector.health import Health, judge
-from collector.model import RecordType
-from collector.page import CONTENT_SECURITY_POLICY, MOST_REASONS, SHOWN_CYCLES, render
-from collector.plot import FEWEST_SLOTS
-from collector.report import CycleOutcome, CycleReport, Lag
-from collector.style import STYLE
-from collector.tally import Count
-from collector.words import MOST_CHARACTERS, duration, escape, utc
+from collector.core.counters import Count
+from collector.core.model import RecordType
+from collector.core.report import CycleOutcome, CycleReport, Lag
+from collector.watch.charts import FEWEST_SLOTS
+from collector.watch.format import MOST_CHARACTERS, duration, escape, utc
+from collector.watch.health import Health, judge
+from collector.watch.page import CONTENT_SECURITY_POLICY, MOST_REASONS, SHOWN_CYCLES, render
+from collector.watch.state import BoardSnapshot, Dependency, Role
+from collector.watch.style import STYLE
 
 START_MS = 1_764_000_000_000
 NOW_MS = START_MS + 7_200_000

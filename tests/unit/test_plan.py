@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.model import FIRST_MS, RecordType, Row, Series, Table, Window
-from collector.plan import PlanRules, Span, begin_of, collected, settled_ms, spans
+from collector.core.model import FIRST_MS, RecordType, Row, Series, Table, Window
+from collector.cycle.plan import PlanRules, Span, begin_of, collected, settled_ms, spans
 from tests.fakes import HOUR_MS, MINUTE_MS, NOW_MS
 
 TRAFFIC, ERRORS = RecordType.TRAFFIC, RecordType.ERRORS

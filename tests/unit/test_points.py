@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.model import RecordType, Series, Window
-from collector.points import FAR_OUTSIDE_MS, select
+from collector.core.model import RecordType, Series, Window
+from collector.cycle.point_filter import FAR_OUTSIDE_MS, select
 from tests.fakes import NOW_MS
 
 BEGIN, END = NOW_MS, NOW_MS + 900_000

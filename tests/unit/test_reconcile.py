@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.model import Changes, Listing, NewRow, RecordType, Retirement, Row, Table, UntrustedRow
-from collector.reconcile import ReconcileRules, reconcile
+from collector.core.model import Changes, Listing, NewRow, RecordType, Retirement, Row, Table, UntrustedRow
+from collector.cycle.reconcile import ReconcileRules, reconcile
 from tests.fakes import HOUR_MS, NOW_MS, FakeStore, interface
 
 POLL_MS = 900_000

@@ -2,8 +2,8 @@
 
 import pytest
 
-from collector.model import RecordType
-from collector.report import CycleOutcome, CycleReport, Lag
+from collector.core.model import RecordType
+from collector.core.report import CycleOutcome, CycleReport, Lag
 from tests.fakes import NOW_MS
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from collector.contracts import Outcome
-from collector.model import Listing, Table, Window
-from collector.report import CycleOutcome
+from collector.core.contracts import Outcome
+from collector.core.model import Listing, Table, Window
+from collector.core.report import CycleOutcome
 from tests.fakes import HOUR_MS, no_points, three_points
 from tests.world import SETTLED_MS, World, behind, hurry
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.schedule import Schedule
+from collector.commands.schedule import Schedule
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 BEGINNING = """
 import signal
-from collector import signals
-from collector.stop import Stop
+from collector.commands import signals
+from collector.core.shutdown import Stop
 
 stop = Stop()
 signals.install(stop)

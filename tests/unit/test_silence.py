@@ -2,8 +2,8 @@
 
 import pytest
 
-from collector.model import RecordType, Series, Window
-from collector.silence import Silence
+from collector.core.model import RecordType, Series, Window
+from collector.cycle.silence import Silence
 from tests.fakes import NOW_MS
 
 WINDOW = Window(Series(1, "a", RecordType.TRAFFIC), NOW_MS - 1, NOW_MS)

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from collector import simulated_content as content
-from collector.answer import json_value
-from collector.model import RecordType, resource_fault
-from collector.simulated_answer import Answer, Delivery
-from collector.simulated_faults import Fault, Kind
-from collector.simulated_network import SimulatedNetwork
+from collector.core.model import RecordType, resource_fault
+from collector.source.http.body import json_value
+from collector.source.simulated import content as content
+from collector.source.simulated.answer import Answer, Delivery
+from collector.source.simulated.faults import Fault, Kind
+from collector.source.simulated.network import SimulatedNetwork
 
 NOW_MS = 1_764_000_000_000
 NETWORK = SimulatedNetwork.synthetic(24)

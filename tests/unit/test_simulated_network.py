@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.model import GRID_MS, RecordType, resource_fault
-from collector.simulated_network import Nothing, SimulatedNetwork
+from collector.core.model import GRID_MS, RecordType, resource_fault
+from collector.source.simulated.network import Nothing, SimulatedNetwork
 
 NOW_MS = 1_764_000_000_000
 KEYS = [

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 import pytest
 
-from collector import parts, status
-from collector.config import Config
-from collector.errors import CollectorError, ConfigurationError, NoTableError, UnavailableError
-from collector.model import RecordType, Row, Table, UntrustedRow
-from collector.plan import PlanRules
-from collector.standing import Standing, State, stand
-from collector.words import duration, utc
+from collector.commands import status, wiring
+from collector.commands.lag import Standing, State, stand
+from collector.config.configuration import Config
+from collector.core.errors import CollectorError, ConfigurationError, NoTableError, UnavailableError
+from collector.core.model import RecordType, Row, Table, UntrustedRow
+from collector.cycle.plan import PlanRules
+from collector.watch.format import duration, utc
 from tests.fakes import HOUR_MS, NOW_MS, FakeStore, resource
 
 TRAFFIC, ERRORS, DISCARDS = RecordType
@@ -146,7 +146,7 @@ class Printed:
         self.store = store
         self.out = ""
         self._capsys = capsys
-        monkeypatch.setattr(parts, "store", lambda *_: store)
+        monkeypatch.setattr(wiring, "store", lambda *_: store)
         monkeypatch.setattr("time.time", lambda: NOW_MS / 1000)
 
     def run(self, *, as_json: bool = False, max_lag_s: float | None = None, name: str | None = None) -> int:

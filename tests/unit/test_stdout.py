@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from collector.contracts import Batch, Outcome
-from collector.model import Message
-from collector.stdout import StdoutPublisher
-from collector.stop import Stop
+from collector.bus.stdout import StdoutPublisher
+from collector.core.contracts import Batch, Outcome
+from collector.core.model import Message
+from collector.core.shutdown import Stop
 
 ROOT = Path(__file__).parents[2]
 FIRST = Message("0" * 40, b'{"name": "a/b", "in": 12345678901234567890, "out": 1.50}')
@@ -111,8 +111,8 @@ def test_a_full_disk_stops_the_run_with_a_failure(caplog: pytest.LogCaptureFixtu
 
 def test_a_reader_that_leaves_stops_the_run_without_noise() -> None:
     program = (
-        "from collector.contracts import Batch; from collector.model import Message\n"
-        "from collector.stdout import StdoutPublisher; from collector.stop import Stop\n"
+        "from collector.core.contracts import Batch; from collector.core.model import Message\n"
+        "from collector.bus.stdout import StdoutPublisher; from collector.core.shutdown import Stop\n"
         "import sys\n"
         "stop, outcomes = Stop(), []\n"
         "publisher = StdoutPublisher('e', stop)\n"

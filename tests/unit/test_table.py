@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector import table
-from collector.model import Changes, NewRow, RecordType, Retirement, Row, Series, UntrustedRow, Window
-from collector.sqlite import CREATE, DIALECT
-from collector.table import Result
+from collector.core.model import Changes, NewRow, RecordType, Retirement, Row, Series, UntrustedRow, Window
+from collector.store import sql
+from collector.store.sql import Result
+from collector.store.sqlite import CREATE, DIALECT
 
 NOW = 1_700_000_000_000
 DAY = 86_400_000
@@ -20,13 +20,13 @@ TRAFFIC, ERRORS = RecordType.TRAFFIC, RecordType.ERRORS
 
 def raw(**changed: object) -> tuple[object, ...]:
     """A good row as a driver gives it, but for what is changed."""
-    values: dict[str, object] = dict.fromkeys(table.COLUMNS)
+    values: dict[str, object] = dict.fromkeys(sql.COLUMNS)
     values |= {"id": 7, "name": "devices/a/interfaces/b", "status": "1", "active_from": str(T0)}
     return tuple((values | changed).values())
 
 
 def parsed(**changed: object) -> Row | UntrustedRow:
-    found = table.parse([raw(**changed)], NOW)
+    found = sql.parse([raw(**changed)], NOW)
     return (found.rows + found.untrusted)[0]
 
 
@@ -92,15 +92,15 @@ def test_a_time_a_day_ahead_is_still_trusted() -> None:
 
 
 def test_one_bad_row_leaves_the_others_alone_and_in_order() -> None:
-    found = table.parse([raw(id=1), raw(id=2, status="x"), raw(id=3)], NOW)
+    found = sql.parse([raw(id=1), raw(id=2, status="x"), raw(id=3)], NOW)
     assert [row.id for row in found.rows] == [1, 3]
     assert [row.id for row in found.untrusted] == [2]
 
 
 def test_missing_columns_are_named_whatever_the_case_and_type_of_the_others() -> None:
     present: list[object] = [b"ID", "Name", "status", "active_from", "active_until", "traffic_until"]
-    assert table.missing_columns(present) == ("errors_until", "discards_until")
-    assert table.lacking(("a",), "X").endswith("lacks the column a")
+    assert sql.missing_columns(present) == ("errors_until", "discards_until")
+    assert sql.lacking(("a",), "X").endswith("lacks the column a")
 
 
 def window(row_id: int, end_ms: int, checkpoint_ms: int | None = None, record_type: RecordType = TRAFFIC) -> Window:
@@ -108,13 +108,13 @@ def window(row_id: int, end_ms: int, checkpoint_ms: int | None = None, record_ty
 
 
 def test_windows_that_move_alike_are_one_group() -> None:
-    groups = table.grouped([window(1, T2), window(2, T2), window(3, T2, T1), window(4, T3), window(5, T2, None, ERRORS)])
+    groups = sql.grouped([window(1, T2), window(2, T2), window(3, T2, T1), window(4, T3), window(5, T2, None, ERRORS)])
     found = {(each.record_type, each.old_ms, each.new_ms): [one.series.row_id for one in each.windows] for each in groups}
     assert found == {(TRAFFIC, None, T2): [1, 2], (TRAFFIC, T1, T2): [3], (TRAFFIC, None, T3): [4], (ERRORS, None, T2): [5]}
 
 
 def test_a_series_newer_checkpoint_is_written_after_its_older_one() -> None:
-    groups = table.grouped([window(1, T3, T2), window(2, T3), window(1, T2, T1), window(3, T2)])
+    groups = sql.grouped([window(1, T3, T2), window(2, T3), window(1, T2, T1), window(3, T2)])
     written = [each.new_ms for each in groups for one in each.windows if one.series.row_id == 1]
     assert written == [T2, T3]
 
@@ -140,7 +140,7 @@ class Sqlite:
 
     def insert(self, count: int) -> None:
         new = tuple(NewRow(f"devices/a/interfaces/{number}", T0) for number in range(1, count + 1))
-        table.apply(Changes(new=new), DIALECT, self.execute)
+        sql.apply(Changes(new=new), DIALECT, self.execute)
         self.statements.clear()
 
     def checkpoints(self) -> dict[int, str | None]:
@@ -150,7 +150,7 @@ class Sqlite:
 def test_checkpoints_of_a_thousand_rows_are_moved_by_one_statement() -> None:
     with Sqlite() as database:
         database.insert(1500)
-        assert table.advance([window(number, T1) for number in range(1, 1501)], DIALECT, database.execute) == []
+        assert sql.advance([window(number, T1) for number in range(1, 1501)], DIALECT, database.execute) == []
         assert len(database.statements) == 2
         assert set(database.checkpoints().values()) == {str(T1)}
 
@@ -160,7 +160,7 @@ def test_only_windows_whose_row_was_rewound_come_back() -> None:
         database.insert(3)
         database.connection.execute("UPDATE esnet_interfaces SET traffic_until = ? WHERE id = 2", (str(T0),))
         windows = [window(number, T1) for number in (1, 2, 3)]
-        assert table.advance(windows, DIALECT, database.execute) == [windows[1]]
+        assert sql.advance(windows, DIALECT, database.execute) == [windows[1]]
         assert database.checkpoints() == {1: str(T1), 2: str(T0), 3: str(T1)}
 
 
@@ -169,7 +169,7 @@ def test_checkpoints_written_before_count_as_moved_when_they_come_again() -> Non
         database.insert(2)
         windows = [window(1, T1), window(1, T2, T1), window(2, T1)]
         for _ in range(2):
-            assert table.advance(windows, DIALECT, database.execute) == []
+            assert sql.advance(windows, DIALECT, database.execute) == []
             assert database.checkpoints() == {1: str(T2), 2: str(T1)}
 
 
@@ -178,8 +178,8 @@ def test_the_row_of_another_name_with_the_same_id_does_not_move() -> None:
         database.insert(2)
         stranger = Window(Series(1, "devices/a/interfaces/2", TRAFFIC), T0, T1)
         late = [stranger, window(2, T1)]
-        assert table.advance(late, DIALECT, database.execute) == [stranger]
-        table.apply(Changes(retired=(Retirement(1, "devices/A/interfaces/1", T1),)), DIALECT, database.execute)
+        assert sql.advance(late, DIALECT, database.execute) == [stranger]
+        sql.apply(Changes(retired=(Retirement(1, "devices/A/interfaces/1", T1),)), DIALECT, database.execute)
         row = database.connection.execute("SELECT status, active_until, traffic_until FROM esnet_interfaces WHERE id = 1")
         assert row.fetchone() == ("1", None, None)
 
@@ -189,15 +189,15 @@ def test_a_retired_row_is_not_retired_again() -> None:
         database.insert(1)
         for until_ms in (T1, T2):
             retired = (Retirement(1, "devices/a/interfaces/1", until_ms),)
-            table.apply(Changes(retired=retired), DIALECT, database.execute)
+            sql.apply(Changes(retired=retired), DIALECT, database.execute)
         assert database.connection.execute("SELECT status, active_until FROM esnet_interfaces").fetchall() == [("0", str(T1))]
 
 
 def test_a_new_row_starts_from_the_checkpoints_that_it_brings() -> None:
     with Sqlite() as database:
         new = (NewRow("devices/a/interfaces/1", T1, {TRAFFIC: T0}), NewRow("devices/a/interfaces/2", T1))
-        table.apply(Changes(new=new), DIALECT, database.execute)
-        found = table.parse(database.execute(table.select_all(), ()).rows, NOW)
+        sql.apply(Changes(new=new), DIALECT, database.execute)
+        found = sql.parse(database.execute(sql.select_all(), ()).rows, NOW)
         assert found.rows == (
             Row(1, "devices/a/interfaces/1", T1, None, {TRAFFIC: T0}),
             Row(2, "devices/a/interfaces/2", T1),
@@ -212,7 +212,7 @@ DRAWN = st.tuples(
 @given(st.lists(DRAWN, max_size=12))
 def test_grouping_keeps_every_window_and_never_goes_back(drawn: list[tuple[int, RecordType, int | None, int]]) -> None:
     windows = [window(row_id, end_ms, old, record_type) for row_id, record_type, old, end_ms in drawn]
-    groups = table.grouped(windows)
+    groups = sql.grouped(windows)
     flat = [one for each in groups for one in each.windows]
     assert sorted(map(repr, flat)) == sorted(map(repr, windows))
     newest: dict[Series, int] = {}

@@ -8,11 +8,11 @@ from typing import TypeVar
 
 import pytest
 
-from collector.contracts import Batch, Outcome
-from collector.message import traffic_messages
-from collector.model import Message, RecordType, Window
-from collector.tally import Count
-from collector.transfer import InterfaceResult, WindowResult
+from collector.core.contracts import Batch, Outcome
+from collector.core.counters import Count
+from collector.core.model import Message, RecordType, Window
+from collector.cycle.messages import traffic_messages
+from collector.cycle.pipeline import InterfaceResult, WindowResult
 from tests.fakes import NOW_MS, no_points, series
 from tests.world import INTERFACES, ROOM, TRAFFIC, World, behind, hurry, limited
 
@@ -65,7 +65,7 @@ def test_each_window_s_points_go_out_as_one_batch_and_come_back_with_their_outco
 def test_points_are_counted_by_outcome(world: World, outcome: Outcome) -> None:
     world.publisher.answer = lambda _batch: outcome
     moved(world, WINDOWS[:1])
-    counted = {count for count, _ in world.tally.counts()}
+    counted = {count for count, _ in world.counters.counts()}
     by_outcome = {CONFIRMED: {Count.POINTS_CONFIRMED}, RETURNED: {Count.POINTS_RETURNED}, REFUSED: {Count.POINTS_REFUSED}}
     assert counted == {Count.POINTS_PUBLISHED, *by_outcome.get(outcome, set())}
 
@@ -92,7 +92,7 @@ def test_invalid_points_are_one_warning_a_window_and_the_good_ones_go_out(
     (line,) = [record.getMessage() for record in caplog.records]
     assert f"name={ROWS[0].name} record_type=traffic" in line
     assert "invalid=2 outside=1 example=['x']" in line
-    counted = [world.tally.get(count) for count in (Count.POINTS_INVALID, Count.POINTS_OUTSIDE, Count.POINTS_DOUBLE)]
+    counted = [world.counters.get(count) for count in (Count.POINTS_INVALID, Count.POINTS_OUTSIDE, Count.POINTS_DOUBLE)]
     assert counted == [2, 3, 1]
 
 
@@ -218,7 +218,7 @@ def test_interface_messages_go_out_one_by_one_with_their_resource(world: World) 
     results = flat(world.transfer.interfaces(interface_messages(3), FOREVER))
     assert results == [InterfaceResult(f"a/{number}", outcome) for number, outcome in enumerate(outcomes)]
     assert {batch.routing_key for batch in world.publisher.batches} == {INTERFACES}
-    assert (world.tally.get(Count.INTERFACES_PUBLISHED), world.tally.get(Count.INTERFACES_CONFIRMED)) == (3, 2)
+    assert (world.counters.get(Count.INTERFACES_PUBLISHED), world.counters.get(Count.INTERFACES_CONFIRMED)) == (3, 2)
     world.assert_room_is_free()
 
 

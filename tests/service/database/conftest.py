@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from collector.model import Changes, NewRow
-from collector.mysql import MysqlStore
-from collector.stop import Stop
-from collector.tally import Tally
+from collector.core.counters import Counters
+from collector.core.model import Changes, NewRow
+from collector.core.shutdown import Stop
+from collector.store.mysql import MysqlStore
 from tests.servers.databases import Account, DatabaseServer, execute
 from tests.service.database.steps import NAMES, T0, NewStore, Sql, settings
 
@@ -29,8 +29,8 @@ def new_store(database_server: DatabaseServer, account: Account) -> Iterator[New
     """Makes a store, not yet open; all of them are closed at the end."""
     made: list[MysqlStore] = []
 
-    def make(stop: Stop | None = None, tally: Tally | None = None, **changed: Any) -> MysqlStore:
-        made.append(MysqlStore(settings(database_server, account, **changed), stop or Stop(), tally))
+    def make(stop: Stop | None = None, counters: Counters | None = None, **changed: Any) -> MysqlStore:
+        made.append(MysqlStore(settings(database_server, account, **changed), stop or Stop(), counters))
         return made[-1]
 
     yield make

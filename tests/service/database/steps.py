@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from collector.config import MysqlSettings, Secret
-from collector.model import Changes, RecordType, Retirement, Row, Series, Window
-from collector.mysql import MysqlStore
+from collector.config.configuration import MysqlSettings, Secret
+from collector.core.model import Changes, RecordType, Retirement, Row, Series, Window
+from collector.store.mysql import MysqlStore
 from tests.servers.databases import Account, DatabaseServer
 
 ROOT = Path(__file__).parents[3]
@@ -20,7 +20,7 @@ NAMES = tuple(f"devices/a/interfaces/{letter}" for letter in "abcd")
 TRAFFIC = RecordType.TRAFFIC
 
 NewStore = Callable[..., MysqlStore]
-"""Makes a store, not yet open: of a Stop, a Tally, and settings that differ."""
+"""Makes a store, not yet open: of a Stop, a Counters, and settings that differ."""
 Sql = Callable[[str], list[Any]]
 """Runs a statement in the test's database, with all rights."""
 

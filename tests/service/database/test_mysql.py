@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from collector.config import Secret
-from collector.errors import ConfigurationError, LockLostError, UnavailableError
-from collector.model import Changes, NewRow, Retirement, Series, Window
-from collector.mysql import MysqlStore
-from collector.stop import Stop
+from collector.config.configuration import Secret
+from collector.core.errors import ConfigurationError, LockLostError, UnavailableError
+from collector.core.model import Changes, NewRow, Retirement, Series, Window
+from collector.core.shutdown import Stop
+from collector.store.mysql import MysqlStore
 from tests.servers.databases import Account, DatabaseServer, execute
 from tests.service.database.steps import (
     NAMES,

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from collector import mysql
-from collector.errors import LockLostError, UnavailableError
-from collector.model import Changes, NewRow
-from collector.mysql import MysqlStore
-from collector.mysql_session import Session
-from collector.stop import Stop
-from collector.tally import Count, Tally
+from collector.core.counters import Count, Counters
+from collector.core.errors import LockLostError, UnavailableError
+from collector.core.model import Changes, NewRow
+from collector.core.shutdown import Stop
+from collector.store import mysql
+from collector.store.mysql import MysqlStore
+from collector.store.session import Session
 from tests.servers.databases import Account, DatabaseServer, MariaDB, execute
 from tests.service.database.steps import (
     NOW,
@@ -144,8 +144,8 @@ class TestLostSessions:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(mysql, "PING_S", 0.05)
-        stop, tally = Stop(), Tally()
-        store = new_store(stop, tally)
+        stop, counters = Stop(), Counters()
+        store = new_store(stop, counters)
         store.open()
         assert store.take_lock(0)
         database_server.kill_connections(account.user)
@@ -156,7 +156,7 @@ class TestLostSessions:
         store.open()
         assert store.take_lock(5)
         assert not stop.is_set()
-        assert tally.get(Count.RECONNECTS, "mysql") == 1
+        assert counters.get(Count.RECONNECTS, "mysql") == 1
 
     def test_a_lock_that_was_not_proven_for_long_counts_as_lost(self, store: MysqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
         assert store.holds_lock()
@@ -170,16 +170,16 @@ def idle_s(server: DatabaseServer, account: Account) -> int:
 
 HOLDER = """
 import sys
-from collector import mysql_session
-from collector.config import MysqlSettings, Secret
-from collector.errors import LockLostError
-from collector.model import Changes, NewRow
-from collector.mysql import MysqlStore
-from collector.stop import Stop
-from collector.tally import Count, Tally
+from collector.store import session
+from collector.config.configuration import MysqlSettings, Secret
+from collector.core.errors import LockLostError
+from collector.core.model import Changes, NewRow
+from collector.store.mysql import MysqlStore
+from collector.core.shutdown import Stop
+from collector.core.counters import Count, Counters
 
 host, port, database, user, password = sys.argv[1:]
-mysql_session.SETTINGS = tuple(each.replace("wait_timeout = 20", "wait_timeout = 2") for each in mysql_session.SETTINGS)
+session.SETTINGS = tuple(each.replace("wait_timeout = 20", "wait_timeout = 2") for each in session.SETTINGS)
 values = {"host": host, "port": int(port), "database": database, "user": user}
 store = MysqlStore(MysqlSettings(**values, password=Secret(password)), Stop())
 store.open()

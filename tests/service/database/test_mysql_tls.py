@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from collector.errors import ConfigurationError, UnavailableError
-from collector.mysql_session import Session
+from collector.core.errors import ConfigurationError, UnavailableError
+from collector.store.session import Session
 from tests.servers.databases import DatabaseServer, MariaDB, MySQL56
 from tests.service.database.steps import settings
 

@@ -1,0 +1,1 @@
+"""Where messages go: RabbitMQ, or the standard output in its place."""

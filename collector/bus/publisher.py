@@ -1,0 +1,226 @@
+"""Messages to RabbitMQ with confirms: thousands in flight on one channel, repeated until the broker has them."""
+
+import logging
+import threading
+import time
+from collections import deque
+from typing import Any
+
+from collector.bus.broker import Timing
+from collector.bus.confirms import Confirms
+from collector.bus.connection import Link, nothing
+from collector.bus.framing import Encoder, short_string
+from collector.config.configuration import RabbitSettings
+from collector.core.contracts import Batch, Outcome
+from collector.core.counters import Counters
+from collector.core.errors import ConfigurationError
+from collector.core.outage import Outage
+from collector.core.shutdown import Stop
+
+TICK_S = 1.0
+"""At least so often the thread looks at the clock."""
+PAUSE_S = 0.02
+"""Between two turns of the thread's loop while confirms are awaited."""
+WRITE_AHEAD = 1 << 20
+"""Bytes handed to pika ahead of what the socket has taken; the rest waits as messages, not as a copy of them."""
+FAREWELL_S = 0.5
+"""Of the time that closing may take, what is kept for the handshake once no confirm is awaited any more."""
+_USUAL = Timing()
+
+
+class AmqpPublisher:
+    """Sends batches in order on one channel, in a thread of its own that waits for the network alone, or pauses briefly.
+
+    A batch that has no confirm when its channel or connection ends is sent again on the next one.
+    """
+
+    def __init__(self, settings: RabbitSettings, exchange: str, stop: Stop, counters: Counters, timing: Timing = _USUAL) -> None:
+        short_string(exchange)
+        self.outage = Outage("RabbitMQ")
+        self._exchange, self._mandatory, self._stop = exchange, settings.mandatory, stop
+        self._confirms = Confirms()
+        self._link = Link(settings, exchange, self._confirms, self.outage, counters, timing)
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+        self._encoders: dict[str, Encoder] = {}
+        self._encoders_of: Any = None
+        # What other threads hand over, by a deque's atomic operations; None is "give up all that came before".
+        self._inbox: deque[Batch | None] = deque()
+        self._woken = self._ended = self._leaving = self._begun = False
+        self._wait_until = 0.0
+        self._close_at: float | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether a batch would be sent now: connected, the exchange there, not blocked by the broker."""
+        return self._link.ready
+
+    @property
+    def refusal(self) -> ConfigurationError | None:
+        """Why the broker will not have us (login, vhost, exchange), while that is the newest thing known."""
+        return self._link.refusal
+
+    def start(self) -> None:
+        """Begin to connect, and stay connected until closed."""
+        logging.getLogger("pika").setLevel(logging.CRITICAL)  # the outage's lines say it all, once and without tracebacks
+        self._thread.start()
+
+    def publish(self, batch: Batch) -> None:
+        """Send a batch, again after each reconnect until it is confirmed; returns at once. Any thread.
+
+        Raises ValueError for an empty batch or a routing key that AMQP cannot carry.
+        """
+        if not batch.messages:
+            raise ValueError("an empty batch")
+        short_string(batch.routing_key)
+        self._hand_over(batch)
+
+    def withdraw(self) -> None:
+        """Give up all that is in flight: each batch is told LOST."""
+        self._hand_over(None)
+
+    def close(self, timeout_s: float) -> None:
+        """Wait for the confirms of what was handed over, then disconnect, within `timeout_s`; the rest is told LOST."""
+        if self._thread.is_alive():
+            if self._close_at is None:
+                # a little earlier, so that everything has been told when the wait for the thread ends
+                close_at = time.monotonic() + timeout_s - min(0.1, timeout_s / 10)
+                self._wait_until = close_at - min(FAREWELL_S, timeout_s / 4)
+                self._close_at = close_at
+                self._link.loop.add_callback_threadsafe(self._note_end)
+            self._thread.join(timeout_s)
+        elif not self._ended:
+            self._end()
+
+    def _hand_over(self, item: Batch | None) -> None:
+        self._inbox.append(item)
+        if self._ended:
+            self._lose_inbox()  # nobody else will look into it any more
+        elif not self._woken:
+            self._woken = True
+            self._link.loop.add_callback_threadsafe(nothing)
+
+    def _lose_inbox(self) -> None:
+        while self._inbox:
+            try:
+                batch = self._inbox.popleft()
+            except IndexError:  # another thread was faster
+                return
+            if batch is not None:
+                batch.done(Outcome.LOST)
+
+    # From here on everything is done by the publisher's thread.
+
+    def _run(self) -> None:
+        try:
+            self._link.loop.activate_poller()
+            self._tick()
+            self._link.begin()
+            while not self._over():
+                self._pause()
+                self._link.loop.poll()
+                self._link.loop.process_timeouts()
+                self._take_inbox()
+                self._take_answers()  # before `act`, which may begin another channel with tags of its own
+                self._link.act()
+                self._send()
+        except Exception as error:
+            self._stop.fail(error, "publisher")
+        finally:
+            self._end()
+
+    def _pause(self) -> None:
+        """Let answers and batches come together while confirms are awaited, so that one turn deals with hundreds of them.
+
+        The loop would wake up for every few answers, 2,000 times a second, and take the interpreter's lock from the threads
+        that fetch. A message takes 6 us of CPU this way and 9 us without the pause, a full cycle 25 s and 31 s of CPU, and
+        catching up is 12 % faster. A confirm may come later by the pause; with 20,000 messages in flight that costs no
+        throughput. When nothing was on its way before, what was handed to pika goes out first: pika writes in its next turn.
+        """
+        begun, self._begun = self._begun, False
+        if self._confirms.unsettled and not (begun or self._leaving):
+            time.sleep(PAUSE_S)
+
+    def _tick(self) -> None:
+        self._link.loop.call_later(TICK_S, self._tick)
+
+    def _take_inbox(self) -> None:
+        self._woken = False  # before looking: who hands over from here on wakes the loop again
+        while self._inbox:
+            batch = self._inbox.popleft()
+            if batch is None:
+                self._give_up()
+            else:
+                self._confirms.add(batch)
+
+    def _give_up(self) -> None:
+        for batch in self._confirms.give_up():
+            batch.done(Outcome.LOST)
+
+    def _take_answers(self) -> None:
+        returned = self._link.take_returned()
+        if returned:
+            self._confirms.mark_returned(returned)
+        answers = self._link.take_answers()
+        for tag, multiple, refused in answers:
+            for sent in self._confirms.settle(tag, multiple, refused):
+                sent.batch.done(sent.outcome)
+        if answers:
+            self._link.settled()
+
+    def _send(self) -> None:
+        """Hand waiting batches to the socket, as far as it keeps up."""
+        connection = self._link.connection
+        while self._link.ready and connection._get_write_buffer_size() < WRITE_AHEAD:
+            silent = not self._confirms.unsettled
+            batch = self._confirms.send_next()
+            if batch is None:
+                return
+            if silent:
+                self._link.heard()
+                self._begun = True
+            _write(connection, self._encoder(batch.routing_key).encode(batch.messages))
+
+    def _encoder(self, routing_key: str) -> Encoder:
+        channel = self._link.channel
+        if self._encoders_of is not channel:
+            self._encoders, self._encoders_of = {}, channel
+        encoder = self._encoders.get(routing_key)
+        if encoder is None:
+            frame_max = self._link.connection.params.frame_max
+            encoder = Encoder(self._exchange, routing_key, self._mandatory, channel.channel_number, frame_max)
+            self._encoders[routing_key] = encoder
+        return encoder
+
+    def _note_end(self) -> None:
+        """Have the loop wake up when closing has something to do."""
+        for until in (self._wait_until, self._close_at or 0.0):
+            self._link.loop.call_later(max(0.0, until - time.monotonic()), nothing)
+
+    def _over(self) -> bool:
+        """Whether the thread may end: it was asked to, and either all is said or the time is up."""
+        if self._close_at is None:
+            return False
+        if not self._leaving:
+            awaited = self._link.ready and (self._confirms.pending or self._inbox)
+            if awaited and time.monotonic() < self._wait_until:
+                return False
+            self._leaving = True
+            self._link.leave()
+            self._give_up()
+        return self._link.connection is None or time.monotonic() >= self._close_at
+
+    def _end(self) -> None:
+        """Tell everything that is left that it is lost, and from now on whatever comes."""
+        self._ended = True
+        self._link.end()
+        self._give_up()
+        self._lose_inbox()
+
+
+def _write(connection: Any, frames: bytes) -> None:
+    """Send a batch's frames past `Channel.basic_publish`, in one write; delivery tags are counted by `Confirms`.
+
+    basic_publish makes and marshals three objects a message. From publish to confirm (batches of 30, 20,000 messages in
+    flight, RabbitMQ 3.10 on loopback, no pauses) a message takes 7 us of CPU this way, and 16 us that way.
+    """
+    connection._output_marshaled_frames((frames,))

@@ -1,0 +1,105 @@
+"""Messages as lines of JSON on stdout, instead of a broker: a line counts as confirmed when it is written and flushed."""
+
+import errno
+import json
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from io import UnsupportedOperation
+from typing import TextIO
+
+from collector.core.contracts import Batch, Outcome
+from collector.core.errors import ConfigurationError, UnavailableError
+from collector.core.model import Message
+from collector.core.outage import Outage
+from collector.core.shutdown import Stop
+
+
+class StdoutPublisher:
+    """Prints one object a line: exchange, routing_key, message_id, and body, the message's own JSON as it is.
+
+    A stdout that nobody reads any more ends the run as SIGTERM does; one that cannot be written, on a full disk say, ends
+    it with a failure.
+    """
+
+    refusal: ConfigurationError | None = None
+
+    def __init__(self, exchange: str, stop: Stop, stream: TextIO | None = None) -> None:
+        self.outage = Outage("stdout")
+        self._exchange = json.dumps(exchange)
+        self._stop = stop
+        self._stream = sys.stdout if stream is None else stream
+        self._lock = threading.Lock()
+        self._open = True
+
+    @property
+    def ready(self) -> bool:
+        """Whether lines can still be written."""
+        return self._open
+
+    def start(self) -> None:
+        """Nothing has to be connected."""
+        self.outage.ended()
+
+    def publish(self, batch: Batch) -> None:
+        """Write and flush the batch's lines, then tell its outcome; blocks as long as the reader of stdout does."""
+        if not batch.messages:
+            raise ValueError("an empty batch")
+        lines = self._lines(batch.routing_key, batch.messages)
+        with self._lock:
+            written = self._open and self._write(lines)
+        batch.done(Outcome.CONFIRMED if written else Outcome.LOST)
+
+    def withdraw(self) -> None:
+        """Nothing is ever in flight."""
+
+    def close(self, timeout_s: float) -> None:
+        """Write no more; safe to call again."""
+        self._open = False
+
+    def _lines(self, routing_key: str, messages: Sequence[Message]) -> bytes:
+        before = f'{{"exchange": {self._exchange}, "routing_key": {json.dumps(routing_key)}, "message_id": '.encode()
+        pieces: list[bytes] = []
+        for message in messages:
+            pieces += (before, json.dumps(message.message_id).encode(), b', "body": ', message.body, b"}\n")
+        return b"".join(pieces)
+
+    def _write(self, lines: bytes) -> bool:
+        try:
+            buffer = getattr(self._stream, "buffer", None)
+            if buffer is None:
+                self._stream.write(lines.decode())
+            else:
+                # unbuffered (python -u), a write may take only a part
+                rest = memoryview(lines)
+                while rest:
+                    taken = buffer.write(rest)
+                    if taken is None:
+                        raise BlockingIOError(errno.EAGAIN, "it does not wait for its reader")
+                    rest = rest[taken:]
+            self._stream.flush()
+        except (OSError, ValueError) as error:  # ValueError: closed in this program
+            self._end(error)
+            return False
+        return True
+
+    def _end(self, error: OSError | ValueError) -> None:
+        self._open = False
+        if isinstance(error, OSError) and error.errno not in (errno.EPIPE, errno.EBADF):
+            reason = error.strerror or type(error).__name__
+            self.outage.failed(reason)
+            self._stop.failure = self._stop.failure or UnavailableError(f"stdout cannot be written: {reason}")
+        self._stop.set()
+        _silence(self._stream)
+
+
+def _silence(stream: TextIO) -> None:
+    """Send what the stream still buffers nowhere: flushed at the interpreter's end, it would fail once more, with noise."""
+    try:
+        descriptor = stream.fileno()
+    except (ValueError, UnsupportedOperation):
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)

@@ -1,0 +1,143 @@
+"""What may stand on the command line (SPEC section 6). A usage error ends with exit code 2, as argparse does it."""
+
+import argparse
+import math
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from collector import __version__
+from collector.core.model import RecordType, is_time
+
+LARGEST_COUNT = 100_000
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+DEMO_INTERFACES = 12
+"""As many as make a screenful."""
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The arguments, among them the `command`; "run" when none was named. Raises SystemExit."""
+    parser = argparse.ArgumentParser(
+        prog="esnet_collector.py",
+        description="Polls Netbeam, the API of ESnet's interfaces, and feeds a RabbitMQ bus. Without a command: run.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"esnet-collector {__version__}")
+    _add_common(parser)
+    _add_run(parser)
+    parser.set_defaults(command="run", once=False, env_file=None, sqlite=None, to_stdout=False)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for name, text, add_own in COMMANDS:
+        subparser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        subparser.set_defaults(command=name)
+        add_own(subparser)
+    arguments = parser.parse_args(argv)
+    if arguments.once and arguments.command != "run":
+        parser.error("--once belongs to run")
+    if arguments.command == "demo" and (arguments.env_file is not None or arguments.sqlite is not None or arguments.to_stdout):
+        parser.error("demo takes no --env-file, --sqlite or --stdout")
+    if arguments.command == "backfill" and arguments.begin_ms >= arguments.end_ms:
+        parser.error("--begin must be earlier than --end")
+    return arguments
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    """Options that count before and after the command: without a default, so that absence leaves the earlier value."""
+    absent = argparse.SUPPRESS
+    parser.add_argument("--env-file", metavar="FILE", type=_name, default=absent, help="settings; else .env beside the program")
+    parser.add_argument("--sqlite", metavar="FILE", type=_name, default=absent, help="keep the table in this file, not in MySQL")
+    parser.add_argument("--stdout", dest="to_stdout", action="store_true", default=absent, help="print messages, do not publish")
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--once", action="store_true", default=argparse.SUPPRESS, help="end after one cycle")
+
+
+def _add_run_and_common(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser)
+    _add_run(parser)
+
+
+def _add_status(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser)
+    parser.add_argument("--json", dest="as_json", action="store_true", help="print one JSON object")
+    parser.add_argument("--max-lag", dest="max_lag_s", metavar="S", type=_seconds, help="seconds behind that are too many")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="explain this interface")
+
+
+def _add_backfill(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser)
+    parser.add_argument("--begin", dest="begin_ms", metavar="T", type=_time_ms, required=True, help=f"the first time: {TIME}")
+    parser.add_argument("--end", dest="end_ms", metavar="T", type=_time_ms, required=True, help="the time after the last one")
+    parser.add_argument("--interface", dest="interface_glob", metavar="GLOB", help="only names that match, as in a shell")
+    parser.add_argument("--record-type", metavar="TYPE", type=_record_type, help=f"only this one: {', '.join(RecordType)}")
+    parser.add_argument("--rate", metavar="N", type=_rate, help="requests a second at the most; NETBEAM_RATE counts too")
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--interfaces", metavar="N", type=_count, default=DEMO_INTERFACES, help="how many (default: %(default)s)")
+    parser.add_argument("--cycles", metavar="N", type=_count, help="end after so many cycles (default: at Ctrl-C)")
+
+
+COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None]], ...] = (
+    ("run", "collect, for ever or one cycle", _add_run_and_common),
+    ("check", "look at the configuration, Netbeam, MySQL and RabbitMQ, and change nothing", _add_common),
+    ("status", "how far each record type has been collected, by the table", _add_status),
+    ("backfill", "publish a past range of time; the table stays as it is", _add_backfill),
+    ("demo", "a simulated Netbeam, messages on the screen; no server and no configuration", _add_demo),
+)
+TIME = "ISO 8601, UTC unless it says otherwise, or 13 digits of milliseconds"
+
+
+def _name(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("must be the name of a file")
+    return text
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _seconds(text: str) -> float:
+    if not 0 <= _number(text) < math.inf:
+        raise argparse.ArgumentTypeError("must be a number of seconds from 0")
+    return float(text)
+
+
+def _rate(text: str) -> float:
+    """As NETBEAM_RATE."""
+    if _number(text) != 0 and not 0.001 <= _number(text) <= 100_000:
+        raise argparse.ArgumentTypeError("must be 0 or a number from 0.001 to 100000")
+    return float(text)
+
+
+def _count(text: str) -> int:
+    if not 1 <= _number(text) <= LARGEST_COUNT or _number(text) % 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {LARGEST_COUNT}")
+    return int(_number(text))
+
+
+def _record_type(text: str) -> RecordType:
+    try:
+        return RecordType(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("must be one of " + ", ".join(RecordType)) from None
+
+
+def _time_ms(text: str) -> int:
+    if text.isascii() and text.isdigit():  # not for ISO's basic format: 20261125 is more likely a mistake
+        time_ms = int(text) if len(text) == 13 else 0
+    else:
+        try:
+            time = datetime.fromisoformat(text)
+        except ValueError:
+            time = _EPOCH
+        time_ms = ((time if time.tzinfo else time.replace(tzinfo=UTC)) - _EPOCH) // timedelta(milliseconds=1)
+    if not is_time(time_ms):
+        raise argparse.ArgumentTypeError("must be a time such as 2026-11-25T01:00:00Z, 2026-11-25 or 1795568400000")
+    return time_ms

@@ -1,0 +1,248 @@
+"""`backfill`: publishes a past range of time; the table stays as it is, and its lock is not touched.
+
+Points go the way of the cycle (`transfer`), so the same one has the same `message_id` whichever of the two published it.
+"""
+
+import logging
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from collector.commands import progress_bar, signals, wiring
+from collector.config.configuration import Config
+from collector.core.backoff import growing
+from collector.core.contracts import Publisher, Source, Store
+from collector.core.counters import Count, Counters
+from collector.core.errors import AnswerError, ConfigurationError, NoTableError, UnavailableError
+from collector.core.model import RecordType, Row, Series, UntrustedRow, iso, resource_fault
+from collector.core.shutdown import Stop
+from collector.cycle.plan import settled_ms
+from collector.cycle.slices import Account, Slices
+from collector.watch.format import duration
+
+log = logging.getLogger(__name__)
+
+CONNECT_DELAYS_S = (1.0, 15.0)
+"""Between attempts to connect (SPEC section 6)."""
+GLANCE_S = 0.1
+CLOSE_S = 1.0
+SHOWN_REASONS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """The command line: the range `[begin_ms, end_ms)`, what of it, and where it goes."""
+
+    begin_ms: int
+    end_ms: int
+    interface_glob: str | None = None
+    record_type: RecordType | None = None
+    rate: float | None = None
+    sqlite: str | None = None
+    to_stdout: bool = False
+    env_file: str | None = None
+
+    def command(self, begin_ms: int) -> str:
+        """The command line that does the same from `begin_ms` on, quoted for a shell."""
+        words = ["python", "esnet_collector.py", "backfill", "--begin", iso(begin_ms), "--end", iso(self.end_ms)]
+        options = {
+            "--interface": self.interface_glob,
+            "--record-type": self.record_type,
+            "--rate": None if self.rate is None else f"{self.rate:.15g}",
+            "--sqlite": self.sqlite,
+            "--env-file": self.env_file,
+        }
+        # with "=", as a value may begin with a hyphen
+        words += [f"{option}={value}" for option, value in options.items() if value is not None]
+        return shlex.join([*words, *(["--stdout"] if self.to_stdout else [])])
+
+
+def backfill(
+    config: Config,
+    *,
+    sqlite: str | None,
+    to_stdout: bool,
+    begin_ms: int,
+    end_ms: int,
+    interface_glob: str | None,
+    record_type: RecordType | None,
+    rate: float | None,
+    env_file: str | None = None,
+) -> int:
+    """Publish the range; the exit code, 1 when part of it was not published.
+
+    Raises ConfigurationError for a range or a glob that holds nothing, and for a system that refuses us at the start.
+    """
+    request = Request(
+        begin_ms=begin_ms, end_ms=end_ms, interface_glob=interface_glob, record_type=record_type,
+        rate=rate, sqlite=sqlite, to_stdout=to_stdout, env_file=env_file,
+    )  # fmt: skip
+    stop, counters = Stop(), Counters()
+    signals.install(stop, code=1)
+    source = wiring.source(config, stop, counters, rate=rate)
+    store = wiring.store(config, sqlite, stop)
+    publisher = wiring.publisher(config, to_stdout, stop, counters)
+    return Backfill(config, request, source, store, publisher, stop, counters).serve()
+
+
+class Backfill:
+    """Publishes one request's range over three systems."""
+
+    def __init__(
+        self,
+        config: Config,
+        request: Request,
+        source: Source,
+        store: Store,
+        publisher: Publisher,
+        stop: Stop,
+        counters: Counters,
+        *,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._config, self._request = config, request
+        self._source, self._store, self._publisher = source, store, publisher
+        self._stop, self._counters = stop, counters
+        self._wall = wall
+
+    def serve(self) -> int:
+        """Publish it; the exit code. Raises ConfigurationError, and AnswerError where the listing is of no use."""
+        try:
+            left_from_ms = self._work()
+        finally:
+            self._stop.set()
+            self._store.close()
+            self._publisher.close(CLOSE_S)
+            self._source.close()
+        return 0 if left_from_ms is None and self._stop.failure is None else 1
+
+    def _work(self) -> int | None:
+        """Publish it; where to go on for what was not published, which is also said, however this ends."""
+        left_from_ms: int | None = self._request.begin_ms
+        try:
+            self._settled_end_ms()
+            names = self._prepare()
+            if names is not None:
+                left_from_ms = self._publish(names)
+        except ConfigurationError:
+            left_from_ms = None
+            raise
+        finally:
+            if left_from_ms is not None:
+                self._say("Part of the range was not published. This goes on from there:")
+                self._say(self._request.command(left_from_ms))
+        return left_from_ms
+
+    def _prepare(self) -> list[str] | None:
+        """Wait for the broker, and for whoever knows the names; None when a stop came first."""
+        self._publisher.start()
+        delays_s, names = growing(*CONNECT_DELAYS_S), None
+        while not self._stop.is_set():
+            if self._publisher.refusal:
+                raise self._publisher.refusal
+            if names is None:
+                names = self._names()
+            if names is not None and self._publisher.ready:
+                return names
+            self._stop.wait(next(delays_s) if names is None else GLANCE_S)
+        return None
+
+    def _names(self) -> list[str] | None:
+        """The names of the table, or of the listing where there is no table; None while they cannot be had."""
+        try:
+            names = self._names_of_table() or list(self._source.list(self._now_ms()).interfaces)
+        except UnavailableError:
+            return None
+        glob = self._request.interface_glob
+        if glob is None:
+            return names
+        matching = [name for name in names if fnmatchcase(name, glob)]
+        if not matching:
+            raise ConfigurationError(f"--interface {glob} matches none of {len(names)} interfaces")
+        return matching
+
+    def _names_of_table(self) -> list[str]:
+        """Each name once, retired ones too, and those of rows that cannot be trusted: their times do not matter here."""
+        try:
+            self._store.open(create=False)
+            table = self._store.read(self._now_ms())
+        except NoTableError as error:
+            log.warning("going by Netbeam's listing: %s", error)
+            return []
+        self._store.close()
+        rows: list[Row | UntrustedRow] = [*table.rows, *table.untrusted]
+        names = [row.name for row in sorted(rows, key=lambda row: row.id) if not resource_fault(row.name)]
+        if not names:
+            log.warning("going by Netbeam's listing: the table is empty")
+        return list(dict.fromkeys(names))
+
+    def _settled_end_ms(self) -> int:
+        """The range's end, or where Netbeam's points cease to be complete. Raises ConfigurationError when nothing is left."""
+        begin_ms, end_ms = self._request.begin_ms, self._request.end_ms
+        if begin_ms >= end_ms:
+            raise ConfigurationError(f"--begin must be earlier than --end: {iso(begin_ms)}, {iso(end_ms)}")
+        now_ms = self._source.latest_ms(self._now_ms())
+        limit_ms = settled_ms(now_ms, round(self._config.settle_delay_s * 1000))
+        if begin_ms >= limit_ms:
+            raise ConfigurationError(
+                f"--begin must be earlier than {iso(limit_ms)}: later points may be incomplete, by SETTLE_DELAY"
+            )
+        return min(end_ms, limit_ms)
+
+    def _publish(self, names: list[str]) -> int | None:
+        """Publish the range of these names; where the first slice begins that has anything unpublished."""
+        request, end_ms = self._request, self._settled_end_ms()
+        if end_ms < request.end_ms:
+            log.warning("the range is cut at %s: later points may be incomplete, by SETTLE_DELAY", iso(end_ms))
+        record_types = self._config.record_types if request.record_type is None else (request.record_type,)
+        series = [Series(0, name, record_type) for name in names for record_type in record_types]
+        span = f"begin={iso(request.begin_ms)} end={iso(end_ms)}"
+        log.info("backfill begun interfaces=%d series=%d %s", len(names), len(series), span)
+        gate = wiring.gate(self._config, self._publisher, self._stop)
+        began = time.monotonic()
+        with progress_bar.shown(len(series) * (end_ms - request.begin_ms)) as shown:
+            slices = Slices(
+                series,
+                wiring.transfer(self._config, self._source, self._publisher, gate, self._stop, self._counters),
+                gate,
+                self._stop,
+                shown,
+                self._is_there,
+                slice_ms=wiring.plan_rules(self._config).max_window_ms,
+            )
+            account = slices.publish(request.begin_ms, end_ms)
+        self._report(account, gate.unroutable)
+        interfaces = f"{len(names):,} interface{'' if len(names) == 1 else 's'}"
+        self._say(f"Published {account.points:,} points of {interfaces} in {duration(time.monotonic() - began)}.")
+        return account.left_from_ms
+
+    def _is_there(self) -> bool:
+        """Whether Netbeam answers at all."""
+        try:
+            self._source.list(self._now_ms())
+        except (UnavailableError, AnswerError):
+            return False
+        return True
+
+    def _report(self, account: Account, unroutable: list[str]) -> None:
+        """Say what went wrong."""
+        for reason, count in account.failures.most_common(SHOWN_REASONS):
+            log.warning("series given up in a slice count=%d reason=%r example=%s", count, reason, account.examples[reason])
+        if len(account.failures) > SHOWN_REASONS:
+            log.warning("series given up in a slice for other reasons reasons=%d", len(account.failures) - SHOWN_REASONS)
+        for key in unroutable:
+            log.error("no queue takes messages exchange=%s routing_key=%s, bind one and go on", self._config.exchange, key)
+        if dropped := self._counters.get(Count.POINTS_INVALID):
+            log.warning("invalid points were dropped count=%d", dropped)
+        if not account.points and account.left_from_ms is None:
+            log.warning("Netbeam has no points at all in this range")
+
+    def _say(self, text: str) -> None:
+        """For the operator: on stdout, unless that is for the messages."""
+        print(text, file=sys.stderr if self._request.to_stdout else sys.stdout, flush=True)
+
+    def _now_ms(self) -> int:
+        return int(self._wall() * 1000)

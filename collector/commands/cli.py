@@ -1,0 +1,149 @@
+"""The command line: the configuration that each command needs, and exit codes (SPEC section 6).
+
+The commands' modules, and with them the drivers, are imported when the command is known: --help and the demonstration work
+without what they do not use, and a package that is missing can be named.
+"""
+
+import argparse
+import io
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from collector.commands import arguments
+from collector.core.errors import CollectorError, ConfigurationError
+from collector.watch import logs
+
+if TYPE_CHECKING:
+    from collector.config.configuration import Config
+
+log = logging.getLogger(__name__)
+
+DONE, FAILED, USAGE = 0, 1, 2
+INTERRUPTED = 130
+"""128 + SIGINT: Ctrl-C on a command that has nothing to finish."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    logs.setup()
+    _prepare_stdout()
+    command = ""
+    try:
+        given = arguments.parse(argv)
+        command = given.command
+        code = COMMANDS[command](given)
+    except SystemExit as end:  # argparse: --help, --version, a usage error
+        code = end.code if isinstance(end.code, int) else USAGE
+    except ConfigurationError as error:
+        for problem in error.problems:
+            log.error("%s", problem)
+        code = USAGE
+    except CollectorError as error:
+        log.error("%s", error)
+        code = FAILED
+    except KeyboardInterrupt:
+        code = DONE if command in ("run", "demo") else INTERRUPTED
+    except BrokenPipeError:
+        log.error("stdout was closed before all was written")
+        code = FAILED
+    except Exception as error:  # the main thread's top
+        code = _unexpected(error)
+    _flush_stdout()
+    return code
+
+
+def _unexpected(error: Exception) -> int:
+    package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if package not in ("", "collector"):
+        log.error("the package %s is not installed: pip install -r requirements.txt", package)
+        return USAGE
+    log.error("ended by an unexpected error", exc_info=error)
+    return FAILED
+
+
+def _prepare_stdout() -> None:
+    """UTF-8 whatever the locale. A stdout that was closed from the start behaves like one that is closed later."""
+    if sys.stdout is None:
+        reader, writer = os.pipe()
+        os.close(reader)
+        sys.stdout = os.fdopen(writer, "w")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def _flush_stdout() -> None:
+    """Write out what is left, or nothing once nobody reads it: the interpreter would complain at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _load(given: argparse.Namespace, *replaced: str) -> "Config":
+    """The configuration without what the command or its options replace; logging is set up as it says."""
+    from collector.config import configuration
+
+    without = {*replaced, *(["rmq"] if given.to_stdout else []), *(["mysql"] if given.sqlite is not None else [])}
+    loaded = configuration.load(given.env_file, without=without)
+    logs.setup(loaded.log_level, loaded.log_format)
+    return loaded
+
+
+def _load_and_warn(given: argparse.Namespace, *replaced: str) -> "Config":
+    loaded = _load(given, *replaced)
+    for warning in loaded.warnings:
+        log.warning("%s", warning)
+    return loaded
+
+
+def _run(given: argparse.Namespace) -> int:
+    from collector.commands import run
+
+    return run.run(_load_and_warn(given), once=given.once, sqlite=given.sqlite, to_stdout=given.to_stdout)
+
+
+def _check(given: argparse.Namespace) -> int:
+    from collector.commands import check
+
+    try:
+        loaded = _load(given)
+    except ConfigurationError as error:
+        check.say_problems(error.problems)
+        return USAGE
+    return check.check(loaded, sqlite=given.sqlite)
+
+
+def _status(given: argparse.Namespace) -> int:
+    from collector.commands import status
+
+    return status.status(
+        _load_and_warn(given, "rmq"), sqlite=given.sqlite, as_json=given.as_json, max_lag_s=given.max_lag_s, name=given.name
+    )
+
+
+def _backfill(given: argparse.Namespace) -> int:
+    from collector.commands import backfill
+
+    return backfill.backfill(
+        _load_and_warn(given),
+        sqlite=given.sqlite,
+        to_stdout=given.to_stdout,
+        begin_ms=given.begin_ms,
+        end_ms=given.end_ms,
+        interface_glob=given.interface_glob,
+        record_type=given.record_type,
+        rate=given.rate,
+        env_file=given.env_file,
+    )
+
+
+def _demo(given: argparse.Namespace) -> int:
+    from collector.commands import demo
+
+    return demo.demo(interfaces=given.interfaces, cycles=given.cycles)
+
+
+COMMANDS = {"run": _run, "check": _check, "status": _status, "backfill": _backfill, "demo": _demo}

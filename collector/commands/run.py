@@ -1,0 +1,235 @@
+"""`run`: waits for the systems and the lock, then starts cycle after cycle until a signal ends it."""
+
+import logging
+import math
+import shlex
+import time
+from collections.abc import Callable, Iterator
+
+from collector import __version__
+from collector.commands import signals, wiring
+from collector.commands.schedule import Schedule
+from collector.config.configuration import Config
+from collector.core.backoff import growing
+from collector.core.contracts import Publisher, Source, Store
+from collector.core.counters import Count, Counters
+from collector.core.errors import ConfigurationError, UnavailableError
+from collector.core.report import CycleOutcome, CycleReport
+from collector.core.shutdown import Stop
+from collector.cycle.cycle import Cycle
+from collector.watch.server import WebServer
+from collector.watch.state import Board, Role
+
+log = logging.getLogger(__name__)
+
+CONNECT_DELAYS_S = (1.0, 15.0)
+"""Between attempts to connect (SPEC section 6)."""
+LOCK_WAIT_S = 2.0
+"""How long one request for the lock waits in the server; a standby asks again at once."""
+ONCE_PATIENCE_S = 30.0
+"""`--once` waits so long in all for a dependency or for the lock."""
+GLANCE_S = 1.0
+"""Between cycles the loop looks about so often: at the lock, and to say that it turns."""
+CLOSE_S = 1.0
+
+
+def run(config: Config, *, once: bool = False, sqlite: str | None = None, to_stdout: bool = False) -> int:
+    """Collect, for ever or one cycle; the exit code. Raises ConfigurationError before the first cycle only."""
+    log.info("collector started version=%s netbeam=%s", __version__, config.netbeam_url_shown)
+    stop, counters = Stop(), Counters()
+    signals.install(stop)
+    source = wiring.source(config, stop, counters, once=once)
+    store = wiring.store(config, sqlite, stop, counters)
+    publisher = wiring.publisher(config, to_stdout, stop, counters)
+    options = (f" --sqlite={shlex.quote(sqlite)}" if sqlite is not None else "") + (" --stdout" if to_stdout else "")
+    return Daemon(config, source, store, publisher, stop, counters, once=once, options=options).serve()
+
+
+class Daemon:
+    """Schedules cycles over three systems; `cycles` ends it after so many, `once` is SPEC's `--once`."""
+
+    def __init__(
+        self,
+        config: Config,
+        source: Source,
+        store: Store,
+        publisher: Publisher,
+        stop: Stop,
+        counters: Counters,
+        *,
+        once: bool = False,
+        cycles: int | None = None,
+        options: str = "",
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config = config
+        self._source, self._store, self._publisher = source, store, publisher
+        self._stop, self._counters = stop, counters
+        self._once = once
+        self._options = options
+        self._cycles = 1 if once else cycles
+        self._wall, self._monotonic = wall, monotonic
+        self._give_up_at = monotonic() + ONCE_PATIENCE_S if once else math.inf
+        self._board = Board((source.outage, store.outage, publisher.outage), config.poll_interval_s)
+        self._schedule = Schedule(config.poll_interval_s)
+
+    def serve(self) -> int:
+        """Run until the end; the exit code. Raises ConfigurationError before the first cycle only."""
+        web = None
+        if self._config.metrics_port and not self._once:
+            web = WebServer(self._config.metrics_host, self._config.metrics_port, self._board, self._counters, self._stop)
+            web.start()
+        try:
+            code = self._work()
+        finally:
+            self._stop.set()
+            self._store.close()
+            self._publisher.close(CLOSE_S)
+            self._source.close()
+            if web:
+                web.close()
+        return 1 if self._stop.failure else code
+
+    def _work(self) -> int:
+        self._publisher.start()
+        if not (self._connect() and self._take_lock(first=True)):
+            return self._given_up()
+        patience_s = max(0.0, self._give_up_at - self._monotonic()) if self._once else None
+        cycle = wiring.cycle(
+            self._config, self._source, self._store, self._publisher, self._stop, self._counters,
+            once=self._once, patience_s=patience_s, beat=self._board.beat, options=self._options,
+        )  # fmt: skip
+        return self._loop(cycle)
+
+    def _connect(self) -> bool:
+        """Wait for the database and the broker; False when that ended first."""
+        delays, opened = growing(*CONNECT_DELAYS_S), False
+        while not self._over():
+            if self._publisher.refusal:
+                raise self._publisher.refusal
+            if not opened:
+                opened = self._opened()
+            if opened and self._publisher.ready:
+                return True
+            self._pause(GLANCE_S / 10 if opened else next(delays))
+        return False
+
+    def _take_lock(self, first: bool = False) -> bool:
+        """Become the one collector that works, standing by for as long as another one does; False when that ended first."""
+        delays: Iterator[float] = growing(*CONNECT_DELAYS_S)
+        while not self._over():
+            delay = 0.0
+            try:
+                self._store.open()
+                if self._store.take_lock(LOCK_WAIT_S):
+                    if self._board.role is Role.STANDBY:
+                        log.info("took over, the other collector has ended or lost the lock")
+                    self._board.enter(Role.WORKING)
+                    return True
+                if self._board.role is not Role.STANDBY:
+                    log.info("standing by, another collector is at work")
+                self._board.enter(Role.STANDBY)
+                delays = growing(*CONNECT_DELAYS_S)
+            except UnavailableError:
+                delay = next(delays)
+            except ConfigurationError:
+                if first:
+                    raise
+                delay = next(delays)
+            self._pause(max(delay, GLANCE_S / 10))
+        return False
+
+    def _take_lock_again(self, cycle: Cycle) -> bool:
+        """As `_take_lock`; another collector may have worked in the meantime."""
+        if not self._take_lock():
+            return False
+        cycle.forget_lately()
+        return True
+
+    def _given_up(self) -> int:
+        """The exit code when waiting for the systems or the lock has ended; says for what `--once` waited in vain."""
+        if self._stop.is_set():
+            return 0
+        if self._board.role is Role.STANDBY:
+            log.error("gave up, another collector is at work patience_seconds=%.0f", ONCE_PATIENCE_S)
+        else:
+            outages = [each for each in (self._store.outage, self._publisher.outage) if each.down or not each.up_once]
+            names = " and ".join(each.dependency for each in outages)
+            log.error("gave up waiting for=%r patience_seconds=%.0f", names, ONCE_PATIENCE_S)
+        return 1
+
+    def _opened(self) -> bool:
+        try:
+            self._store.open()
+        except UnavailableError:
+            return False
+        return True
+
+    def _loop(self, cycle: Cycle) -> int:
+        done, code, delays = 0, 0, growing(*CONNECT_DELAYS_S)
+        while not self._stop.is_set():
+            due = math.inf if self._once else self._monotonic() + self._schedule.until_next(self._wall())
+            report = self._cycle(cycle, due)
+            if report is None:
+                self._pause(next(delays))
+                if not self._take_lock_again(cycle):
+                    return self._given_up()
+                continue
+            delays = growing(*CONNECT_DELAYS_S)
+            done += 1
+            code = int(self._once and report.left_over)
+            if self._cycles is not None and done >= self._cycles:
+                break
+            self._wait_for(due, at_once=report.outcome is not CycleOutcome.COMPLETE and report.outstanding > 0)
+            if not self._store.holds_lock() and not self._take_lock_again(cycle):
+                break
+        return 0 if self._signalled() else code
+
+    def _cycle(self, cycle: Cycle, due: float) -> CycleReport | None:
+        """One cycle and its log line; None when the store failed it, and with it the right to work."""
+        began, now_ms = self._monotonic(), int(self._wall() * 1000)
+        try:
+            report = cycle.run(now_ms, due)
+        except (UnavailableError, ConfigurationError) as error:
+            reason = f"{self._store.outage.dependency}: {error}"
+            report = CycleReport(
+                start_ms=now_ms, seconds=self._monotonic() - began, outcome=CycleOutcome.FAILED, reasons=(reason,)
+            )
+            self._counters.add(Count.CYCLES, 1, report.outcome.value)
+            self._note(report)
+            return None
+        self._note(report)
+        return report
+
+    def _note(self, report: CycleReport) -> None:
+        self._board.add(report)
+        log.info("cycle ended %s", report.line())
+        outages = (self._source.outage, self._store.outage, self._publisher.outage)
+        down = tuple(each.dependency for each in outages if each.down)
+        for reason in report.reasons:
+            # an outage has its own lines: when it begins, once a minute, when it ends
+            if not (down and (reason.startswith(down) or reason.endswith("got no try"))):
+                log.warning("left for the next cycle: %s", reason)
+
+    def _wait_for(self, due: float, at_once: bool) -> None:
+        """Wait for the next cycle's time; one that passed during the cycle is skipped, unless the cycle was cut for it."""
+        passed = self._schedule.passed(self._monotonic() - due)
+        if passed:
+            self._counters.add(Count.CYCLES_SKIPPED, passed - at_once)
+            if at_once:
+                return
+            due = self._monotonic() + self._schedule.until_next(self._wall())
+        while not self._stop.is_set() and self._store.holds_lock() and self._monotonic() < due:
+            self._board.beat()
+            self._stop.wait(min(GLANCE_S, due - self._monotonic()))
+
+    def _pause(self, seconds: float) -> None:
+        self._board.beat()
+        self._stop.wait(min(seconds, max(0.0, self._give_up_at - self._monotonic())))
+
+    def _over(self) -> bool:
+        return self._stop.is_set() or self._monotonic() >= self._give_up_at
+
+    def _signalled(self) -> bool:
+        return self._stop.is_set() and self._stop.failure is None

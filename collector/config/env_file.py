@@ -1,0 +1,95 @@
+"""Settings as text, from the environment and from a file such as `.env`, and where each one came from (SPEC section 5)."""
+
+import io
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dotenv.parser import Binding, parse_stream
+
+from collector.core.errors import ConfigurationError
+
+ENVIRONMENT = "environment"
+DEFAULT_FILE = Path(__file__).resolve().parents[2] / ".env"
+"""Beside esnet_collector.py; read only if it exists."""
+
+_SECTION = re.compile(r"\[[^\]\r\n]*\]\s*([#;].*)?")
+_SINGLE_QUOTED = re.compile(r"[^=]*=\s*'((?:\\.|[^'\\])*)'", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Texts by canonical name, no empty ones; `origins` says for each where it was set, in words for an operator."""
+
+    values: Mapping[str, str]
+    origins: Mapping[str, str]
+    file: Path | None
+    """The file that was read, if any."""
+
+
+def canonical(name: str) -> str:
+    """`rmq-user`, `rmq_user` and `RMQ_USER` are one setting."""
+    return name.strip().upper().replace("-", "_")
+
+
+def gather(environ: Mapping[str, str], file: str | None = None) -> Settings:
+    """The environment's settings, then those of `file`, or of DEFAULT_FILE if that is there.
+
+    Raises ConfigurationError for a file that cannot be read and for each line of it that cannot.
+    """
+    path = Path(file) if file is not None else DEFAULT_FILE if os.path.lexists(DEFAULT_FILE) else None
+    values: dict[str, str] = {}
+    origins: dict[str, str] = {}
+    for line, name, value in read_file(path) if path else ():
+        values[name], origins[name] = value, f"{path} line {line}"
+    # the exact name comes last: it wins over the same in another spelling
+    for name, value in sorted(environ.items(), key=lambda item: (item[0] == canonical(item[0]), item[0])):
+        if value:
+            values[canonical(name)], origins[canonical(name)] = value, ENVIRONMENT
+    return Settings(values, origins, path)
+
+
+def read_file(path: Path) -> list[tuple[int, str, str]]:
+    """The file's settings in its order, less those without a value: line, canonical name, value. Nothing is expanded."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigurationError(f"{path} line {line} is not UTF-8 text") from error
+    settings: list[tuple[int, str, str]] = []
+    problems: list[str] = []
+    for line, binding in _bindings(text):
+        if binding.error or binding.value is None or "\n" in binding.value:
+            problems.append(f"{path} line {line} cannot be read: {_fault(binding)}")
+        elif binding.key and binding.value:
+            settings.append((line, canonical(binding.key), _value(binding)))
+    if problems:
+        raise ConfigurationError(problems)
+    return settings
+
+
+def _bindings(text: str) -> Iterator[tuple[int, Binding]]:
+    """What is neither blank nor a comment nor a `[section]`, with its line (the parser counts from the blank ones before it)."""
+    for binding in parse_stream(io.StringIO(text.replace("\r\n", "\n").replace("\r", "\n"))):
+        original = binding.original.string
+        stripped = original.strip()
+        if stripped and not stripped.startswith("#") and not _SECTION.fullmatch(stripped):
+            yield binding.original.line + original[: len(original) - len(original.lstrip())].count("\n"), binding
+
+
+def _fault(binding: Binding) -> str:
+    if "=" not in binding.original.string:
+        return "it should be NAME=value"
+    if "'" in binding.original.string or '"' in binding.original.string:
+        return "a quote is not closed at the end of its line, or something other than a comment follows it"
+    return "it should be NAME=value"
+
+
+def _value(binding: Binding) -> str:
+    r"""The value; between single quotes exactly what stands there, but for `\'` (the parser halves backslashes as well)."""
+    quoted = _SINGLE_QUOTED.match(binding.original.string)
+    return quoted[1].replace(r"\'", "'") if quoted else binding.value or ""

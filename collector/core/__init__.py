@@ -1,0 +1,1 @@
+"""Values, errors, the contracts of the three systems, shutdown and counters; no I/O."""

@@ -1,0 +1,1 @@
+"""Netbeam, ESnet's API for its interfaces and their measurements."""

@@ -1,0 +1,284 @@
+"""The table in MySQL or MariaDB, and the named lock that makes one collector its only writer.
+
+One session does everything: it holds the lock, and it writes. When it is lost, so is the lock; nothing is written until
+`open` has made a new session and `take_lock` has the lock in it. Tested on MySQL 5.6 and MariaDB 10.11.
+"""
+
+import hashlib
+import math
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TypeVar
+
+from collector.config.configuration import MysqlSettings
+from collector.core.backoff import jittered
+from collector.core.counters import Count, Counters
+from collector.core.errors import CollectorError, ConfigurationError, LockLostError, NoTableError, UnavailableError
+from collector.core.model import Changes, Table, Window
+from collector.core.outage import Outage
+from collector.core.shutdown import Stop
+from collector.store import sql
+from collector.store.session import TIMEOUT_S, AgainError, Session, SessionLostError
+from collector.store.sql import Dialect, Execute, Result
+
+SLICE_S = 2
+"""One wait for the lock, below TIMEOUT_S; a standby's stop takes that long."""
+PING_S = 5.0
+"""The holder's session is used or pinged this often (SPEC section 7)."""
+PROVEN_S = 12.0
+"""So long after it was last proven the lock counts as ours: a ping may fail, and the server's 20 s are not over."""
+ATTEMPTS = 3
+"""Of a transaction that met a deadlock, or waited too long for somebody else's locks."""
+RETRY_S = 0.2
+
+CREATE = f"""CREATE TABLE IF NOT EXISTS {sql.NAME} (
+  id int NOT NULL AUTO_INCREMENT,
+  name varchar(128) NOT NULL,
+  status varchar(2) NOT NULL,
+  active_from varchar(13) NOT NULL,
+  active_until varchar(13) DEFAULT NULL,
+  errors_until varchar(13) DEFAULT NULL,
+  discards_until varchar(13) DEFAULT NULL,
+  traffic_until varchar(13) DEFAULT NULL,
+  PRIMARY KEY (id, name)
+) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"""
+"""As in sql/esnet_interfaces.sql: a test compares the two."""
+WIDTHS = {"name": 128, "status": 1} | dict.fromkeys(sql.COLUMNS[3:], 13)
+"""How many characters a text column has to take."""
+DIALECT = Dialect(mark="%s", same="<=>", identity="CAST(CONVERT(CONCAT(id, ' ', name) USING utf8mb4) AS BINARY)")
+
+_WIDTH = re.compile(r"(?:var)?(?:char|binary)\((\d+)\)", re.IGNORECASE)
+_T = TypeVar("_T")
+
+
+class MysqlStore:
+    """contracts.Store on a MySQL server. One thread works with it; a thread of its own keeps the lock's session alive."""
+
+    def __init__(self, settings: MysqlSettings, stop: Stop, counters: Counters | None = None) -> None:
+        self.outage = Outage("MySQL")
+        self.database_s = 0.0
+        self._settings = settings
+        self._stop = stop
+        self._counters = counters or Counters()
+        self._connected_once = False
+        self._lock_name = "esnet_collector:" + hashlib.sha1(settings.database.encode(), usedforsecurity=False).hexdigest()[:16]
+        self._mutex = threading.RLock()  # whoever uses the session; held for a statement or a transaction
+        self._session: Session | None = None
+        self._locked = False
+        self._unwritable = False
+        """The last write failed in this session. That it answers says nothing then: only a write that works ends the outage."""
+        self._proven_at = -math.inf
+        self._closed = threading.Event()
+        self._keeper: threading.Thread | None = None
+
+    def open(self, create: bool = True) -> None:
+        """Connect, or see that the connection still works; with `create`, make a missing table; check its columns."""
+        with self._using():
+            if self._session is not None:
+                try:
+                    self._execute("SELECT 1")
+                except SessionLostError:
+                    self._drop()
+            if self._session is None:
+                self._session = Session(self._settings, self._timeout_s())
+                if self._connected_once:
+                    self._counters.add(Count.RECONNECTS, label="mysql")
+                self._connected_once = True
+            self._check_columns(create)
+
+    def take_lock(self, timeout_s: float) -> bool:
+        """Become the only writer, waiting up to `timeout_s` (whole seconds); False when another one is, or at a stop."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            wait_s = min(SLICE_S, max(0, math.ceil(deadline - time.monotonic())))
+            with self._using(timed=False):
+                if self._locked:
+                    self._prove()
+                else:
+                    self._take(wait_s)
+                if self._locked:
+                    return True
+            if time.monotonic() >= deadline or self._stop.is_set():
+                return False
+
+    def holds_lock(self) -> bool:
+        """Whether the lock was proven ours in the last PROVEN_S. Any thread."""
+        return self._locked and time.monotonic() - self._proven_at <= PROVEN_S
+
+    def read(self, now_ms: int) -> Table:
+        """The whole table as it is now: in autocommit the statement is a transaction, which ends with it."""
+        with self._using():
+            raw = self._execute(sql.select_all()).rows
+        return sql.parse(raw, now_ms)  # half of the time that reading takes, and none of it in the database
+
+    def apply(self, changes: Changes) -> None:
+        """Insert and retire rows, all or nothing."""
+        self._write(lambda execute: sql.apply(changes, DIALECT, execute))
+
+    def advance(self, windows: Sequence[Window]) -> list[Window]:
+        """Move checkpoints where the row still holds the one that the window began at; the others come back."""
+        return self._write(lambda execute: sql.advance(windows, DIALECT, execute)) if windows else []
+
+    def close(self) -> None:
+        """Give the lock back and disconnect; a server that does not answer is given a second."""
+        with self._mutex:
+            self._closed.set()
+            self._keeper = None
+            if self._session is None:
+                return
+            try:
+                self._session.limit(1)
+                if self._locked:
+                    self._session.execute("SELECT RELEASE_LOCK(%s)", [self._lock_name])
+                self._session.quit()
+            except CollectorError:
+                pass  # the server gives the lock back when it notices that the session has ended
+            finally:
+                self._drop()
+
+    @contextmanager
+    def _using(self, timed: bool = True) -> Iterator[None]:
+        """The session for one thread alone; what becomes of it goes to the outage. A lost session is dropped."""
+        with self._mutex:
+            began = time.monotonic()
+            try:
+                if self._session is not None:
+                    self._session.limit(self._timeout_s())
+                yield
+                if not self._unwritable:
+                    self.outage.ended()
+            except SessionLostError as error:
+                held = self._locked
+                self._drop()
+                self.outage.failed(str(error))
+                if held:
+                    raise LockLostError(f"the lock is lost: {error}") from error
+                raise
+            except (UnavailableError, ConfigurationError) as error:
+                # to a reader a missing table is an answer, to the one who writes it is a table that somebody dropped
+                if self._locked or not isinstance(error, NoTableError):
+                    self.outage.failed(str(error))
+                raise
+            finally:
+                if timed:
+                    self.database_s += time.monotonic() - began
+
+    def _timeout_s(self) -> int:
+        """For one answer; after a stop only what is left of the grace period."""
+        give_up_at = self._stop.give_up_at
+        return TIMEOUT_S if give_up_at is None else min(TIMEOUT_S, max(1, math.ceil(give_up_at - time.monotonic())))
+
+    def _execute(self, statement: str, parameters: Sequence[object] = ()) -> Result:
+        if self._session is None:
+            raise SessionLostError(f"{self._settings.host}:{self._settings.port}: not connected")
+        sent_at = time.monotonic()
+        result = self._session.execute(statement, parameters)
+        # an answer proves the session, and so its lock, for the time at which the question was sent
+        self._proven_at = sent_at
+        return result
+
+    def _drop(self) -> None:
+        session, self._session, self._locked = self._session, None, False
+        self._unwritable = False
+        if session is not None:
+            session.drop()
+
+    def _check_columns(self, create: bool) -> None:
+        database = self._settings.database
+        columns = f"SHOW COLUMNS FROM {sql.NAME}"
+        try:
+            rows = self._execute(columns).rows
+        except NoTableError as error:
+            if not create:
+                raise NoTableError(f"no table {sql.NAME} in database {database} (MYSQL_DATABASE)") from error
+            self._create()
+            rows = self._execute(columns).rows
+        types = {str(sql.text(row[0])).lower(): str(sql.text(row[1])) for row in rows}
+        if missing := sql.missing_columns(types):
+            raise ConfigurationError(sql.lacking(missing, f"database {database}"))
+        narrow = [
+            f"table {sql.NAME} in database {database}: column {name} is {types[name]}, too narrow for {width} characters"
+            for name, width in WIDTHS.items()
+            if (match := _WIDTH.match(types.get(name, ""))) and int(match[1]) < width
+        ]
+        if narrow:
+            raise ConfigurationError(narrow)
+
+    def _create(self) -> None:
+        try:
+            self._execute(CREATE)
+        except ConfigurationError as error:
+            problem = f"no table {sql.NAME} in database {self._settings.database}, and it cannot be created"
+            raise ConfigurationError(f"{problem}: {error}; sql/{sql.NAME}.sql creates it") from error
+
+    def _take(self, wait_s: int) -> None:
+        answer = self._execute("SELECT GET_LOCK(%s, %s)", [self._lock_name, wait_s]).rows[0][0]
+        if answer is None:
+            raise UnavailableError("GET_LOCK failed: the server is out of memory, or the wait was killed")
+        self._locked = answer == 1
+        if self._locked and self._keeper is None:
+            self._closed = threading.Event()
+            self._keeper = threading.Thread(target=self._keep, args=(self._closed,), name="mysql-keeper", daemon=True)
+            self._keeper.start()
+
+    def _keep(self, closed: threading.Event) -> None:
+        """Ping the lock's session whenever it has not been used for PING_S; a thread of its own, until closed."""
+        try:
+            while not closed.wait(max(0.05, self._idle_until() - time.monotonic())):
+                with self._mutex:
+                    if self._locked and time.monotonic() >= self._idle_until():
+                        # a failure is said by the outage, and met again by the next write
+                        with suppress(CollectorError), self._using(timed=False):
+                            self._prove()
+        except Exception as error:
+            self._stop.fail(error, "mysql-keeper")
+
+    def _idle_until(self) -> float:
+        return self._proven_at + PING_S if self._locked else time.monotonic() + PING_S
+
+    def _prove(self) -> None:
+        """See that it is this very session that holds the lock."""
+        if self._execute("SELECT IS_USED_LOCK(%s) = CONNECTION_ID()", [self._lock_name]).rows[0][0] != 1:
+            raise SessionLostError("this session does not hold the lock any more")
+
+    def _write(self, work: Callable[[Execute], _T]) -> _T:
+        """Do `work` in a transaction of the session that holds the lock; again when it met somebody else's locks."""
+        with self._mutex:
+            if not self._locked:
+                raise LockLostError("the lock is not held")
+            with self._using():
+                try:
+                    outcome = self._tried(work)
+                except CollectorError:
+                    self._unwritable = True
+                    raise
+                self._unwritable = False
+                return outcome
+
+    def _tried(self, work: Callable[[Execute], _T]) -> _T:
+        tries = ATTEMPTS
+        while True:
+            tries -= 1
+            try:
+                return self._transaction(work)
+            except AgainError:
+                give_up_at = self._stop.give_up_at
+                if not tries or (give_up_at is not None and time.monotonic() >= give_up_at):
+                    raise
+            self._stop.wait(jittered(RETRY_S))
+
+    def _transaction(self, work: Callable[[Execute], _T]) -> _T:
+        self._execute("START TRANSACTION")
+        try:
+            self._prove()
+            outcome = work(self._execute)
+            self._execute("COMMIT")
+        except SessionLostError:
+            raise  # and with the session the server rolls back
+        except CollectorError:
+            self._execute("ROLLBACK")
+            raise
+        return outcome

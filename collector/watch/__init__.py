@@ -1,0 +1,1 @@
+"""For people and alarms: state, health, metrics, logs, and the web server with its page."""

@@ -1,0 +1,184 @@
+"""The Prometheus metrics: the counters's counts, and gauges from the board. Never a label per interface."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from collector import __version__
+from collector.core.counters import BUCKETS_S, Count, Counters
+from collector.watch.health import asked, judge
+from collector.watch.state import Board, BoardSnapshot, Role
+
+PREFIX = "esnet_collector_"
+
+Sample = tuple[tuple[str, ...], float]
+"""The values of a gauge's labels, and its value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """One metric as README lists it; `values` are those of its only label that are shown from the start, with 0."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    help: str
+    values: tuple[str, ...] = ()
+
+
+_WINDOWS = ("done", "empty", "failed", "returned", "refused", "lost", "moved", "held", "doubted")
+_REQUESTS = ("ok", "no_content", "timeout", "connection", "status", "unreadable", "refused")
+_LABELS: Mapping[Count, tuple[str, tuple[str, ...]]] = {
+    Count.REQUESTS: ("outcome", _REQUESTS),
+    Count.WINDOWS: ("outcome", _WINDOWS),
+    Count.CYCLES: ("outcome", ("complete", "cut", "failed")),
+    Count.RECONNECTS: ("dependency", ("mysql", "rabbitmq")),
+}
+_HELP: Mapping[Count, str] = {
+    Count.REQUESTS: "Requests to Netbeam, each try counted.",
+    Count.POINTS_PUBLISHED: "Points handed to the broker.",
+    Count.POINTS_CONFIRMED: "Points that the broker has confirmed.",
+    Count.POINTS_RETURNED: "Points that no queue took.",
+    Count.POINTS_REFUSED: "Points that the broker refused, because a queue is full, say.",
+    Count.POINTS_INVALID: "Points dropped because the index would refuse them.",
+    Count.POINTS_OUTSIDE: "Points dropped because they lay outside the window asked for.",
+    Count.POINTS_DOUBLE: "Points dropped because their timestamp had come before in the same answer.",
+    Count.INTERFACES_PUBLISHED: "Interface messages handed to the broker.",
+    Count.INTERFACES_CONFIRMED: "Interface messages that the broker has confirmed.",
+    Count.INTERFACES_RETURNED: "Interface messages that no queue took.",
+    Count.INTERFACES_REFUSED: "Interface messages that the broker refused.",
+    Count.INTERFACE_VALUES_INVALID: "Values of interfaces sent as null because the index would refuse them.",
+    Count.LISTING_ENTRIES_SKIPPED: "Entries of listings that cannot be collected.",
+    Count.WINDOWS: "Windows tried, by what became of them.",
+    Count.CYCLES: "Cycles that ended, by how.",
+    Count.CYCLES_SKIPPED: "Cycles that were due while another one ran.",
+    Count.RECONNECTS: "Connections made again after a loss.",
+}
+
+
+def _counter(count: Count) -> Description:
+    label, values = _LABELS.get(count, ("", ()))
+    return Description(f"{PREFIX}{count.value}_total", "counter", (label,) if label else (), _HELP[count], values)
+
+
+COUNTERS: Mapping[Count, Description] = {count: _counter(count) for count in Count}
+LATENCY = Description(f"{PREFIX}request_seconds", "histogram", (), "Seconds that a request to Netbeam took, whole answer.")
+
+
+def _gauge(name: str, help_text: str, *labels: str) -> Description:
+    return Description(PREFIX + name, "gauge", labels, help_text)
+
+
+BUILD = _gauge("build_info", "Always 1; the label names the version.", "version")
+HEALTHY = _gauge("healthy", "1 while /healthz answers 200, otherwise 0.")
+STANDBY = _gauge("standby", "1 while another collector holds the lock, otherwise 0.")
+DEPENDENCY_UP = _gauge("dependency_up", "1 while the dependency is usable; absent where this role does not use it.", "dependency")
+POLL_INTERVAL = _gauge("poll_interval_seconds", "Seconds from one cycle to the next.")
+LAST_COMPLETED = _gauge("last_completed_cycle_timestamp_seconds", "When the last completed cycle ended; absent before the first.")
+CYCLE_SECONDS = _gauge("cycle_seconds", "Seconds that the last cycle took.")
+CYCLE_DATABASE_SECONDS = _gauge("cycle_database_seconds", "Seconds of the last cycle that went into the database.")
+LAG = _gauge(
+    "lag_seconds", "How far active series are behind what could be collected; stat is worst or median.", "record_type", "stat"
+)
+INTERFACES = _gauge("interfaces", "Interfaces by state: active, draining, untrusted, held_back.", "state")
+OUTSTANDING = _gauge("windows_outstanding", "Windows that were due in the last cycle and got no try.")
+IDLE = _gauge("series_idle", "Series left out of the last cycle because they have been silent for a while.")
+
+METRICS: tuple[Description, ...] = (
+    *COUNTERS.values(),
+    LATENCY,
+    *(BUILD, HEALTHY, STANDBY, DEPENDENCY_UP, POLL_INTERVAL, LAST_COMPLETED),
+    *(CYCLE_SECONDS, CYCLE_DATABASE_SECONDS, LAG, INTERFACES, OUTSTANDING, IDLE),
+)
+"""Every metric of the collector's own, in the order in which they are shown; gauges from `CYCLE_SECONDS` on speak of the last
+cycle and are absent before the first one and on a standby."""
+
+
+class _Reading(Collector):
+    """Reads counters and board anew at each scrape."""
+
+    def __init__(self, board: Board, counters: Counters, monotonic: Callable[[], float]) -> None:
+        self._board = board
+        self._counters = counters
+        self._monotonic = monotonic
+
+    def collect(self) -> Iterator[Metric]:
+        yield from _counters(self._counters)
+        yield _latency(self._counters)
+        snapshot = self._board.snapshot()
+        healthy = judge(snapshot, self._monotonic()).ok
+        for description, samples in _state(snapshot, healthy) + _last_cycle(snapshot):
+            family = GaugeMetricFamily(description.name, description.help, labels=description.labels)
+            for labels, value in samples:
+                family.add_metric(labels, value)
+            yield family
+
+
+def _counters(counters: Counters) -> Iterator[Metric]:
+    counts = counters.counts()
+    for count, description in COUNTERS.items():
+        family = CounterMetricFamily(description.name, description.help, labels=description.labels)
+        if description.labels:
+            met = sorted(label for counted, label in counts if counted is count and label not in description.values)
+            for label in (*description.values, *met):
+                family.add_metric((label,), counts.get((count, label), 0))
+        else:
+            family.add_metric((), sum(number for (counted, _), number in counts.items() if counted is count))
+        yield family
+
+
+def _latency(counters: Counters) -> Metric:
+    numbers, sum_s = counters.latencies()
+    bounds = [*map(str, BUCKETS_S), "+Inf"]
+    family = HistogramMetricFamily(LATENCY.name, LATENCY.help)
+    family.add_metric((), list(zip(bounds, accumulate(numbers), strict=True)), sum_s)
+    return family
+
+
+def _state(snapshot: BoardSnapshot, healthy: bool) -> list[tuple[Description, list[Sample]]]:
+    known = [each for each in snapshot.dependencies if asked(each, snapshot.role)]
+    completed_ms = snapshot.last_completed_ms
+    return [
+        (BUILD, [((__version__,), 1)]),
+        (HEALTHY, [((), healthy)]),
+        (STANDBY, [((), snapshot.role is Role.STANDBY)]),
+        (DEPENDENCY_UP, [((each.name.lower(),), each.up) for each in known]),
+        (POLL_INTERVAL, [((), snapshot.poll_interval_s)]),
+        (LAST_COMPLETED, [] if completed_ms is None else [((), completed_ms / 1000)]),
+    ]
+
+
+def _last_cycle(snapshot: BoardSnapshot) -> list[tuple[Description, list[Sample]]]:
+    last = snapshot.latest
+    if last is None:
+        return []
+    lags = [(str(kind), lag) for kind, lag in last.lag.items()]
+    states = {"active": last.active, "draining": last.draining, "untrusted": last.untrusted, "held_back": last.held_back}
+    return [
+        (CYCLE_SECONDS, [((), last.seconds)]),
+        (CYCLE_DATABASE_SECONDS, [((), last.database_s)]),
+        (LAG, [((kind, stat), s) for kind, lag in lags for stat, s in (("worst", lag.worst_s), ("median", lag.median_s))]),
+        (INTERFACES, [((state,), number) for state, number in states.items()]),
+        (OUTSTANDING, [((), last.outstanding)]),
+        (IDLE, [((), last.idle)]),
+    ]
+
+
+class Metrics:
+    """Everything that /metrics shows: the collector's own metrics, and those of its Unix process under the same prefix."""
+
+    def __init__(self, board: Board, counters: Counters, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_Reading(board, counters, monotonic))
+        ProcessCollector(namespace=PREFIX.rstrip("_"), registry=self._registry)
+
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """The text in the best form that the Accept header allows, and its content type."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
