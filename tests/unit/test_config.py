@@ -379,8 +379,3 @@ def test_example_file_works_when_the_empty_lines_are_filled_in(tmp_path: Path) -
     example = (TOP / ".env.example").read_text("utf-8")
     everything = re.sub("^#([A-Z_]+=)", r"\1", example, flags=re.MULTILINE)
     assert from_file(tmp_path, example) == from_file(tmp_path, everything) == Config.from_mapping(REQUIRED)
-
-
-def test_readme_s_table_shows_every_option_with_its_default_and_its_meaning() -> None:
-    rows = re.findall(r"^\| `([A-Z_]+)` \| (.*?) \| (.*?) \|$", (TOP / "README.md").read_text("utf-8"), re.MULTILINE)
-    assert rows == [(option.name, f"`{option.default}`" if option.default else "", option.meaning) for option in OPTIONS]

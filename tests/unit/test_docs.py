@@ -1,0 +1,75 @@
+"""README and docs say what the code says, their links lead somewhere, and they stand on their own."""
+
+import re
+import string
+from pathlib import Path
+
+import pytest
+
+from collector.config.options import OPTIONS
+from collector.watch.metrics import METRICS, PREFIX
+from tests.unit.test_layering import EVERYTHING, MAY_IMPORT
+
+TOP = Path(__file__).resolve().parents[2]
+FILES = (TOP / "README.md", *sorted(TOP.glob("docs/**/*.md")))
+PAGES = {path.relative_to(TOP).as_posix(): path.read_text("utf-8") for path in FILES}
+FENCE = re.compile(r"^( *)```.*?^\1```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+NOT_FOR_READERS = re.compile(r"\bSPEC\b|\bissue \d|\bsessions?\b|\bthe lead\b|/work/|/tmp/h/|\bTODO\b", re.IGNORECASE)
+"""What a reader of the repository cannot look up. A connection to MySQL is called a connection."""
+
+
+def anchors(page: str) -> set[str]:
+    """The headings as GitHub and GitLab turn them into anchors."""
+    headings = re.findall(r"^#{1,6} (.+)$", FENCE.sub("", page), re.MULTILINE)
+    kept = string.ascii_lowercase + string.digits + "-_ "
+    return {"".join(each for each in heading.lower() if each in kept).replace(" ", "-") for heading in headings}
+
+
+def rows(name: str, columns: int) -> list[tuple[str, ...]]:
+    """The rows of a page's tables with so many columns whose first one is one name in backticks."""
+    found = re.findall(r"^\| `([A-Za-z_]+)` \|(.*)\|$", PAGES[name], re.MULTILINE)
+    cells = [(first, *(each.strip() for each in rest.split(" | "))) for first, rest in found]
+    return [row for row in cells if len(row) == columns]
+
+
+def test_every_option_is_documented_once_with_its_default_and_meaning() -> None:
+    expected = [(option.name, f"`{option.default}`" if option.default else "", option.meaning) for option in OPTIONS]
+    assert rows("docs/configuration.md", 3) == expected
+
+
+def test_every_metric_is_documented_once_with_its_kind_labels_and_help() -> None:
+    shown = [row for row in rows("docs/watching.md", 4) if row[0].startswith(PREFIX)]
+    assert shown == [(each.name, each.kind, ", ".join(each.labels), each.help) for each in METRICS]
+
+
+def test_folders_are_documented_with_what_each_may_import() -> None:
+    shown = {
+        folder.strip("/"): EVERYTHING if allowed == "all" else set(re.findall("[a-z]+", allowed))
+        for folder, allowed in re.findall(r"^\| `([a-z]+/)` \|.*\| ([a-z, -]+) \|$", PAGES["docs/developing.md"], re.MULTILINE)
+    }
+    assert shown == MAY_IMPORT
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_link_leads_somewhere(name: str) -> None:
+    for target in LINK.findall(FENCE.sub("", PAGES[name])):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (TOP / name).parent / path if path else TOP / name
+        assert file.exists(), target
+        if anchor:
+            assert anchor in anchors(file.read_text("utf-8")), target
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_page_leans_on_what_its_reader_does_not_have(name: str) -> None:
+    assert NOT_FOR_READERS.findall(PAGES[name]) == []
+
+
+def test_metrics_that_a_page_names_exist() -> None:
+    known = {each.name for each in METRICS}
+    for name, page in PAGES.items():
+        for metric in re.findall(rf"\b{PREFIX}[a-z_]+\b", page):
+            assert metric.removesuffix("_bucket") in known or metric.startswith(f"{PREFIX}process_"), (name, metric)
