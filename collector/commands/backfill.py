@@ -30,6 +30,8 @@ CONNECT_DELAYS_S = (1.0, 15.0)
 GLANCE_S = 0.1
 CLOSE_S = 1.0
 SHOWN_REASONS = 5
+SLICE_MS = 3_600_000
+"""The longest slice: what is published again when a stopped backfill goes on is an hour at the most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,7 +213,7 @@ class Backfill:
                 self._stop,
                 shown,
                 self._is_there,
-                slice_ms=wiring.plan_rules(self._config).max_window_ms,
+                slice_ms=min(SLICE_MS, wiring.plan_rules(self._config).max_window_ms),
             )
             account = slices.publish(request.begin_ms, end_ms)
         self._report(account, gate.unroutable)

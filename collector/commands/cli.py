@@ -88,6 +88,8 @@ def _load(given: argparse.Namespace, *replaced: str) -> "Config":
 
     without = {*replaced, *(["rmq"] if given.to_stdout else []), *(["mysql"] if given.sqlite is not None else [])}
     loaded = configuration.load(given.env_file, without=without)
+    if given.sqlite is not None and not loaded.share.whole:
+        raise ConfigurationError("SHARD must be 1/1 with --sqlite: a file has one collector")
     logs.setup(loaded.log_level, loaded.log_format)
     return loaded
 

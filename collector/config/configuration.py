@@ -13,6 +13,7 @@ from collector.config import env_file as files
 from collector.config.options import BY_NAME, MYSQL_OPTIONS, OPTIONS, RABBIT_OPTIONS, UnfitError
 from collector.core.errors import ConfigurationError
 from collector.core.model import RecordType
+from collector.core.share import Share
 
 PORT_PLAIN = 5672
 PORT_TLS = 5671
@@ -85,7 +86,7 @@ class MysqlSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """All settings. Names that end in `_s` are seconds; SPEC section 5 says what each one means."""
+    """All settings. Names that end in `_s` are seconds; README's table of variables says what each one means."""
 
     netbeam_url: str = field(repr=False)
     netbeam_concurrency: int
@@ -98,8 +99,10 @@ class Config:
     max_window_s: float
     max_backlog_s: float
     idle_backoff_s: float
+    late_data_s: float
     max_retired_share: float
     interface_snapshot_interval_s: float
+    share: Share
     exchange: str
     interface_key: str
     traffic_key: str
@@ -141,8 +144,10 @@ class Config:
             "max_window_s": get("MAX_WINDOW"),
             "max_backlog_s": get("MAX_BACKLOG"),
             "idle_backoff_s": get("IDLE_BACKOFF"),
+            "late_data_s": get("LATE_DATA"),
             "max_retired_share": get("MAX_RETIRED_SHARE"),
             "interface_snapshot_interval_s": get("INTERFACE_SNAPSHOT_INTERVAL"),
+            "share": get("SHARD"),
             "exchange": get("RMQ_EXCHANGE"),
             "interface_key": get("RMQ_INTERFACE_KEY"),
             "traffic_key": get("RMQ_TRAFFIC_KEY"),
@@ -153,10 +158,13 @@ class Config:
             "log_level": get("LOG_LEVEL"),
             "log_format": get("LOG_FORMAT"),
         }
-        warnings = (*draft.quoted(), *misspelt(mapping))
+        warnings = [*draft.quoted(), *misspelt(mapping)]
         if draft.problems:
             raise ConfigurationError([*draft.problems, *warnings])
-        return cls(**values, warnings=warnings)
+        if 0 < values["max_backlog_s"] < values["late_data_s"]:
+            warnings.append(f"LATE_DATA is cut to MAX_BACKLOG, {values['max_backlog_s']:.15g} s: nothing older is collected")
+            values["late_data_s"] = values["max_backlog_s"]
+        return cls(**values, warnings=tuple(warnings))
 
 
 def load(env_file: str | None = None, *, without: Collection[str] = (), environ: Mapping[str, str] | None = None) -> Config:

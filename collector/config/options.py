@@ -1,4 +1,4 @@
-"""Every option, declared once: its name, its default, what it means and which values it takes (SPEC section 5)."""
+"""Every option, declared once: its name, its default, what it means and which values it takes."""
 
 import ipaddress
 import math
@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from collector.core.model import RecordType
+from collector.core.share import MOST, Share
 
 TEN_YEARS_S = 315_360_000
 """The longest span: keeps every time at 13 digits and every wait within what the system's timers hold."""
@@ -22,6 +23,7 @@ BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0
 
 _WHOLE = re.compile(r"[0-9]{1,18}")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+_SHARE = re.compile(r"([0-9]{1,4})/([0-9]{1,4})")
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST = re.compile(rf"(?=.{{1,253}}\.?\Z){_LABEL}(\.{_LABEL})*\.?")
 
@@ -149,6 +151,16 @@ def _parse_record_types(text: str) -> tuple[RecordType, ...]:
     return record_types
 
 
+def _parse_share(text: str) -> Share:
+    found = _SHARE.fullmatch(text.strip())
+    if not found:
+        raise UnfitError
+    try:
+        return Share(int(found[1]), int(found[2]))
+    except ValueError:
+        raise UnfitError from None
+
+
 def _parse_file(text: str) -> str:
     try:
         with open(text, "rb") as file:
@@ -162,6 +174,7 @@ URL = Kind("an http or https URL in printable ASCII with a host, without a query
 HOST = Kind("a host name or an IP address, without scheme and port", _parse_host)
 HOSTS = Kind("a host name or an IP address, or several separated by commas, without scheme and port", _parse_hosts)
 RECORD_TYPES = Kind("a list of " + ", ".join(RecordType) + ", separated by commas, each at most once", _parse_record_types)
+SHARE = Kind(f"k/n with 1 <= k <= n <= {MOST}, such as 2/3", _parse_share)
 READABLE_FILE = Kind("the name of a file that can be read", _parse_file)
 TEXT = Kind("text", str)
 SHORT_TEXT = _short_text(SHORT_TEXT_BYTES)
@@ -180,11 +193,13 @@ CYCLE_OPTIONS = (
     Option("POLL_INTERVAL", "900", _number(1, TEN_YEARS_S), "seconds from one cycle to the next (from 1)"),
     Option("SETTLE_DELAY", "900", SPAN, "seconds that Netbeam gets to complete its data (from 0)"),
     Option("INITIAL_LOOKBACK", "1800", SPAN, "seconds that a new interface is collected back from its first listing (from 0)"),
-    Option("MAX_WINDOW", "21600", _number(60, TEN_YEARS_S), "seconds that one request asks for, at the most (from 60)"),
+    Option("MAX_WINDOW", "172800", _number(60, TEN_YEARS_S), "seconds that one request asks for, at the most (from 60)"),
     Option("MAX_BACKLOG", "2592000", SPAN, "seconds that are caught up with after a long stop, at the most; 0: no limit"),
     Option("IDLE_BACKOFF", "3600", SPAN, "seconds between requests for a series without points, at the most; 0: all are asked"),
+    Option("LATE_DATA", "86400", SPAN, "seconds that points may come later than others; no silence is believed before (from 0)"),
     Option("MAX_RETIRED_SHARE", "0.2", _number(0, 1), "share of the interfaces that one listing alone may retire (0 to 1)"),
     Option("INTERFACE_SNAPSHOT_INTERVAL", "86400", SPAN, "seconds from one sending of all interfaces to the next (from 0)"),
+    Option("SHARD", "1/1", SHARE, "k/n: this collector works on the k-th of n shares of the interfaces (n up to 1000)"),
 )
 MESSAGE_OPTIONS = (
     Option("RMQ_EXCHANGE", "osg.psdata.raw", SHORT_TEXT, "the exchange that messages go to"),

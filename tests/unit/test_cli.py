@@ -220,6 +220,13 @@ def test_configuration_problems_are_a_line_each_and_nothing_is_started(
     assert "RMQ_USER" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("argv", [["run"], ["status"], ["check"]])
+def test_a_file_as_the_table_is_not_shared(called: Called, monkeypatch: pytest.MonkeyPatch, argv: list[str]) -> None:
+    monkeypatch.setenv("SHARD", "1/2")
+    assert (cli.main([*argv, "--sqlite", "t"]), called.config) == (2, None)
+    assert cli.main(argv) == 0
+
+
 def test_misspelt_variable_is_warned_about(
     called: Called, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

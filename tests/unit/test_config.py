@@ -10,6 +10,7 @@ from collector.config.configuration import Config, Secret, load
 from collector.config.options import OPTIONS
 from collector.core.errors import ConfigurationError
 from collector.core.model import RecordType
+from collector.core.share import Share
 
 TOP = Path(__file__).resolve().parents[2]
 REQUIRED = {"RMQ_HOST": "broker", "RMQ_USER": "user", "RMQ_PASS": "pass-secret", "MYSQL_PASSWORD": "sql-secret"}
@@ -46,7 +47,8 @@ def test_defaults_are_those_of_the_documentation() -> None:
     assert (config.netbeam_concurrency, config.netbeam_rate, config.netbeam_timeout_s) == (16, 0, 30)
     assert config.record_types == tuple(RecordType)
     assert (config.poll_interval_s, config.settle_delay_s, config.initial_lookback_s) == (900, 900, 1800)
-    assert (config.max_window_s, config.max_backlog_s, config.idle_backoff_s) == (21600, 2592000, 3600)
+    assert (config.max_window_s, config.max_backlog_s, config.idle_backoff_s) == (172800, 2592000, 3600)
+    assert (config.late_data_s, config.share) == (86400, Share())
     assert (config.max_retired_share, config.interface_snapshot_interval_s) == (0.2, 86400)
     assert (config.exchange, config.interface_key, config.traffic_key) == ("osg.psdata.raw", "esnet_interfaces", "esnet_traffic")
     assert (config.rmq.hosts, config.rmq.port, config.rmq.vhost) == (("broker",), 5672, "/")
@@ -71,6 +73,9 @@ def test_defaults_are_those_of_the_documentation() -> None:
         ("SETTLE_DELAY", "0", "settle_delay_s", 0),
         ("MAX_WINDOW", "60", "max_window_s", 60),
         ("MAX_BACKLOG", "1e3", "max_backlog_s", 1000),
+        ("LATE_DATA", "0", "late_data_s", 0),
+        ("SHARD", " 3/3 ", "share", Share(3, 3)),
+        ("SHARD", "1000/1000", "share", Share(1000, 1000)),
         ("MAX_RETIRED_SHARE", "1", "max_retired_share", 1),
         ("RMQ_EXCHANGE", "x" * 255, "exchange", "x" * 255),
         ("METRICS_PORT", "0", "metrics_port", 0),
@@ -93,6 +98,8 @@ def test_values_within_their_limits_are_taken(variable: str, value: str, field: 
         ("SETTLE_DELAY", ["-1", "NaN"]),
         ("INITIAL_LOOKBACK", ["-0.1", "1e10"]),
         ("MAX_WINDOW", ["59", "0"]),
+        ("LATE_DATA", ["-1", "day"]),
+        ("SHARD", ["0/1", "2/1", "1/1001", "1", "1/", "-1/2", "1/2/3", "a/b", "٣/٣", "1 /2"]),
         ("MAX_RETIRED_SHARE", ["1.1", "-0.1", "20%"]),
         ("RMQ_PORT", ["0", "65536", "amqp"]),
         ("METRICS_PORT", ["-1", "65536"]),
@@ -141,6 +148,15 @@ def test_an_empty_value_counts_as_not_set() -> None:
     assert config.rmq is not None
     assert config.rmq.vhost == "/"
     assert config.poll_interval_s == 900
+
+
+def test_late_data_is_cut_to_the_backlog_with_a_warning() -> None:
+    config = Config.from_mapping(REQUIRED | {"MAX_BACKLOG": "3600"})
+    assert config.late_data_s == 3600
+    assert [warning.split()[0] for warning in config.warnings] == ["LATE_DATA"]
+    for enough in ("0", "86400"):
+        config = Config.from_mapping(REQUIRED | {"MAX_BACKLOG": enough})
+        assert (config.late_data_s, config.warnings) == (86400, ())
 
 
 def test_what_is_replaced_is_neither_required_nor_looked_at() -> None:
