@@ -110,6 +110,7 @@ class Config:
     mysql: MysqlSettings | None
     metrics_port: int
     metrics_host: str
+    metrics_hosts: tuple[str, ...]
     log_level: str
     log_format: str
     warnings: tuple[str, ...] = ()
@@ -155,6 +156,7 @@ class Config:
             "mysql": None if "mysql" in without else _mysql(draft),
             "metrics_port": get("METRICS_PORT"),
             "metrics_host": get("METRICS_HOST"),
+            "metrics_hosts": get("METRICS_HOSTS") or (),
             "log_level": get("LOG_LEVEL"),
             "log_format": get("LOG_FORMAT"),
         }

@@ -232,6 +232,7 @@ MYSQL_OPTIONS = (
 WATCHING_OPTIONS = (
     Option("METRICS_PORT", "8000", _whole(0, 65_535), "port of /metrics, /healthz, /livez and the page; 0: none"),
     Option("METRICS_HOST", "127.0.0.1", HOST, "address that the port is opened on (0.0.0.0 in the image)"),
+    Option("METRICS_HOSTS", "", HOSTS, "names of the page's host, by commas, besides addresses, localhost and the machine's own"),
     Option("LOG_LEVEL", "INFO", _choice("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "the least level that is logged"),
     Option("LOG_FORMAT", "text", _choice("text", "json"), "text, or json: one object a line"),
 )

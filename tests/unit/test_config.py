@@ -80,6 +80,7 @@ def test_defaults_are_those_of_the_documentation() -> None:
         ("RMQ_EXCHANGE", "x" * 255, "exchange", "x" * 255),
         ("METRICS_PORT", "0", "metrics_port", 0),
         ("METRICS_HOST", "::", "metrics_host", "::"),
+        ("METRICS_HOSTS", "watch.example.org, esnet", "metrics_hosts", ("watch.example.org", "esnet")),
         ("LOG_LEVEL", "debug", "log_level", "DEBUG"),
         ("LOG_FORMAT", "JSON", "log_format", "json"),
     ],

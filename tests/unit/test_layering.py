@@ -28,6 +28,8 @@ DRIVERS = {
     "sqlite3": {"store"},
     "pika": {"bus"},
     "prometheus_client": {"watch"},
+    "jinja2": {"watch"},
+    "markupsafe": {"watch"},
     "dotenv": {"config"},
     "tqdm": {"commands"},
 }
