@@ -1,4 +1,4 @@
-"""The command line: the configuration that each command needs, and exit codes (SPEC section 6).
+"""The command line: the configuration that each command needs, and exit codes.
 
 The commands' modules, and with them the drivers, are imported when the command is known: --help and the demonstration work
 without what they do not use, and a package that is missing can be named.
@@ -9,7 +9,7 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from collector.commands import arguments
@@ -28,7 +28,7 @@ INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    logs.setup()
+    logs.setup(form=_wanted_log_format(os.environ))
     _prepare_stdout()
     command = ""
     try:
@@ -53,6 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _unexpected(error)
     _flush_stdout()
     return code
+
+
+def _wanted_log_format(values: Mapping[str, str]) -> str:
+    """LOG_FORMAT as it is set, however wrong the other settings may be; text when it is wrong itself."""
+    return "json" if values.get("LOG_FORMAT", "").strip().casefold() == "json" else "text"
 
 
 def _unexpected(error: Exception) -> int:
@@ -84,10 +89,12 @@ def _flush_stdout() -> None:
 
 def _load(given: argparse.Namespace, *replaced: str) -> "Config":
     """The configuration without what the command or its options replace; logging is set up as it says."""
-    from collector.config import configuration
+    from collector.config import configuration, env_file
 
+    settings = env_file.gather(os.environ, given.env_file)
+    logs.setup(form=_wanted_log_format(settings.values))
     without = {*replaced, *(["rmq"] if given.to_stdout else []), *(["mysql"] if given.sqlite is not None else [])}
-    loaded = configuration.load(given.env_file, without=without)
+    loaded = configuration.of(settings, without=without)
     if given.sqlite is not None and not loaded.share.whole:
         raise ConfigurationError("SHARD must be 1/1 with --sqlite: a file has one collector")
     logs.setup(loaded.log_level, loaded.log_format)

@@ -1,16 +1,17 @@
 """The configuration: frozen, complete and checked before anything is contacted; every problem in one report."""
 
+import contextlib
 import difflib
 import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from collector.config import env_file as files
-from collector.config.options import BY_NAME, MYSQL_OPTIONS, OPTIONS, RABBIT_OPTIONS, UnfitError
+from collector.config import env_file as sources
+from collector.config import files
+from collector.config.options import BY_NAME, MYSQL_OPTIONS, OPTIONS, RABBIT_OPTIONS, STRICT_TEXTS, UnfitError
 from collector.core.errors import ConfigurationError
 from collector.core.model import RecordType
 from collector.core.share import Share
@@ -45,7 +46,7 @@ class Secret:
         if self.file is None:
             return self.value or ""
         try:
-            content = Path(self.file).read_bytes().decode("utf-8")
+            content = files.read_file(self.file).decode("utf-8")
         except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a NUL in the name
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
             raise ConfigurationError(f"{self.variable} must name a file that holds the password: {reason}") from error
@@ -160,7 +161,7 @@ class Config:
             "log_level": get("LOG_LEVEL"),
             "log_format": get("LOG_FORMAT"),
         }
-        warnings = [*draft.quoted(), *misspelt(mapping)]
+        warnings = [*draft.quoted(), *draft.broken_lines(), *misspelt(mapping)]
         if draft.problems:
             raise ConfigurationError([*draft.problems, *warnings])
         if 0 < values["max_backlog_s"] < values["late_data_s"]:
@@ -171,14 +172,18 @@ class Config:
 
 def load(env_file: str | None = None, *, without: Collection[str] = (), environ: Mapping[str, str] | None = None) -> Config:
     """The configuration from the environment (`environ` if given) and the file. Raises ConfigurationError."""
-    settings = files.gather(os.environ if environ is None else environ, env_file)
+    return of(sources.gather(os.environ if environ is None else environ, env_file), without=without)
+
+
+def of(settings: sources.Settings, *, without: Collection[str] = ()) -> Config:
+    """The configuration from what was gathered. Raises ConfigurationError, with a hint where nothing is set at all."""
     try:
         return Config.from_mapping(settings.values, without=without, origins=settings.origins)
     except ConfigurationError as error:
         if settings.file is not None or any(option.required and option.name in settings.values for option in OPTIONS):
             raise
         hint = (
-            f"no file {files.DEFAULT_FILE} was found: write one after .env.example, or name one with --env-file FILE;"
+            f"no file {sources.DEFAULT_FILE} was found: write one after .env.example, or name one with --env-file FILE;"
             " in a container add --env-file .env to docker run, before the image's name"
         )
         raise ConfigurationError([*error.problems, hint]) from None
@@ -201,6 +206,7 @@ class _Draft:
 
     def __init__(self, mapping: Mapping[str, str], without: Collection[str], origins: Mapping[str, str]) -> None:
         self.problems: list[str] = []
+        self.secrets: list[Secret] = []
         self._mapping = mapping
         self._origins = origins
         self._left_out = (RABBIT_OPTIONS if "rmq" in without else ()) + (MYSQL_OPTIONS if "mysql" in without else ())
@@ -241,6 +247,7 @@ class _Draft:
         secret = Secret(file=self.text(file_name), variable=file_name)
         try:
             secret.read()
+            self.secrets.append(secret)
         except ConfigurationError as error:
             self.problems.extend(error.problems)
         return secret
@@ -256,8 +263,22 @@ class _Draft:
             f"{option.name} is wrapped in quotes, which count as part of it: the environment and docker's --env-file keep quotes"
             for option in OPTIONS
             if option not in self._left_out
-            and self._origins.get(option.name) == files.ENVIRONMENT
+            and self._origins.get(option.name) == sources.ENVIRONMENT
             and _wrapped(self._mapping.get(option.name, ""))
+        ]
+
+
+    def broken_lines(self) -> list[str]:
+        """A warning for each text that ends with a line end: a secret that was made with `echo`, say."""
+        texts = {option.name: self._mapping.get(option.name, "") for option in OPTIONS if option.kind in STRICT_TEXTS}
+        for secret in self.secrets:
+            with contextlib.suppress(ConfigurationError):
+                texts[secret.variable] = secret.read()
+        left_out = {option.name for option in self._left_out}
+        return [
+            f"{name} ends with a line end, which counts as part of it"
+            for name, text in texts.items()
+            if name not in left_out and text.endswith(("\n", "\r"))
         ]
 
 

@@ -1,4 +1,4 @@
-"""Settings as text, from the environment and from a file such as `.env`, and where each one came from (SPEC section 5)."""
+"""Settings as text, from the environment and from a file such as `.env`, and where each one came from."""
 
 import io
 import os
@@ -9,12 +9,15 @@ from pathlib import Path
 
 from dotenv.parser import Binding, parse_stream
 
+from collector.config import files
 from collector.core.errors import ConfigurationError
 
 ENVIRONMENT = "environment"
 DEFAULT_FILE = Path(__file__).resolve().parents[2] / ".env"
 """Beside esnet_collector.py; read only if it exists."""
 
+_LINK_NAME = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)\Z|_PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?\Z")
+_LINK_VALUE = re.compile(r"(tcp|udp|sctp)://")
 _SECTION = re.compile(r"\[[^\]\r\n]*\]\s*([#;].*)?")
 _SINGLE_QUOTED = re.compile(r"[^=]*=\s*'((?:\\.|[^'\\])*)'", re.DOTALL)
 
@@ -34,8 +37,13 @@ def canonical(name: str) -> str:
     return name.strip().upper().replace("-", "_")
 
 
+def _is_service_link(name: str, value: str) -> bool:
+    """Whether Kubernetes set this for a Service, named mysql say, and not the operator for us."""
+    return bool(_LINK_NAME.search(name) or (name.endswith("_PORT") and _LINK_VALUE.match(value)))
+
+
 def gather(environ: Mapping[str, str], file: str | None = None) -> Settings:
-    """The environment's settings, then those of `file`, or of DEFAULT_FILE if that is there.
+    """The environment's settings, then those of `file`, or of DEFAULT_FILE if that is there; no links of Kubernetes'.
 
     Raises ConfigurationError for a file that cannot be read and for each line of it that cannot.
     """
@@ -46,7 +54,7 @@ def gather(environ: Mapping[str, str], file: str | None = None) -> Settings:
         values[name], origins[name] = value, f"{path} line {line}"
     # the exact name comes last: it wins over the same in another spelling
     for name, value in sorted(environ.items(), key=lambda item: (item[0] == canonical(item[0]), item[0])):
-        if value:
+        if value and not _is_service_link(canonical(name), value):
             values[canonical(name)], origins[canonical(name)] = value, ENVIRONMENT
     return Settings(values, origins, path)
 
@@ -54,7 +62,7 @@ def gather(environ: Mapping[str, str], file: str | None = None) -> Settings:
 def read_file(path: Path) -> list[tuple[int, str, str]]:
     """The file's settings in its order, less those without a value: line, canonical name, value. Nothing is expanded."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = files.read_file(path).decode("utf-8-sig")
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from collector.config import files
 from collector.core.model import RecordType
 from collector.core.share import MOST, Share
 
@@ -18,6 +19,8 @@ SHORT_TEXT_BYTES = 255
 """What AMQP's `shortstr` holds: names of exchanges and vhosts, routing keys."""
 DATABASE_NAME_BYTES = 64
 """MySQL allows 64 characters."""
+CERTIFICATE_BYTES = 4 * 2**20
+"""The system's bundle of certificates has some 220 kB."""
 
 BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
@@ -163,8 +166,7 @@ def _parse_share(text: str) -> Share:
 
 def _parse_file(text: str) -> str:
     try:
-        with open(text, "rb") as file:
-            file.read(1)
+        files.read_file(text, CERTIFICATE_BYTES)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise UnfitError(getattr(error, "strerror", None) or "no such name can exist") from error
     return text
@@ -175,8 +177,9 @@ HOST = Kind("a host name or an IP address, without scheme and port", _parse_host
 HOSTS = Kind("a host name or an IP address, or several separated by commas, without scheme and port", _parse_hosts)
 RECORD_TYPES = Kind("a list of " + ", ".join(RecordType) + ", separated by commas, each at most once", _parse_record_types)
 SHARE = Kind(f"k/n with 1 <= k <= n <= {MOST}, such as 2/3", _parse_share)
-READABLE_FILE = Kind("the name of a file that can be read", _parse_file)
+READABLE_FILE = Kind("the name of a regular file that can be read", _parse_file)
 TEXT = Kind("text", str)
+DATABASE = _short_text(DATABASE_NAME_BYTES)
 SHORT_TEXT = _short_text(SHORT_TEXT_BYTES)
 BOOLEAN = _boolean()
 SPAN = _number(0, TEN_YEARS_S)
@@ -223,12 +226,14 @@ RABBIT_OPTIONS = (
 MYSQL_OPTIONS = (
     Option("MYSQL_HOST", "esnet_db", HOST, "MySQL's host: the primary, not a balancer"),
     Option("MYSQL_PORT", "3306", PORT, "MySQL's port"),
-    Option("MYSQL_DATABASE", "esnet", _short_text(DATABASE_NAME_BYTES), "the database that holds the table"),
+    Option("MYSQL_DATABASE", "esnet", DATABASE, "the database that holds the table"),
     Option("MYSQL_USER", "esnet_user", TEXT, "MySQL's user"),
     Option("MYSQL_PASSWORD", "", TEXT, "MySQL's password; or MYSQL_PASSWORD_FILE", required=True),
     Option("MYSQL_PASSWORD_FILE", "", TEXT, "a file that holds MySQL's password, read again at each connect"),
     Option("MYSQL_CA_FILE", "", READABLE_FILE, "certificates to verify MySQL with; if set, TLS is demanded"),
 )
+STRICT_TEXTS = frozenset({TEXT, SHORT_TEXT, DATABASE})
+"""Kinds whose every character counts."""
 WATCHING_OPTIONS = (
     Option("METRICS_PORT", "8000", _whole(0, 65_535), "port of /metrics, /healthz, /livez and the page; 0: none"),
     Option("METRICS_HOST", "127.0.0.1", HOST, "address that the port is opened on (0.0.0.0 in the image)"),

@@ -1,6 +1,7 @@
 """The command line: what each command is called with, and what its end means as an exit code."""
 
 import ast
+import json
 import logging
 import os
 import runpy
@@ -244,6 +245,18 @@ def test_log_level_and_format_are_those_of_the_configuration(
     assert cli.main([]) == 1
     assert '"message": "away"' in capsys.readouterr().err
     assert logging.getLogger().level == logging.ERROR
+
+
+@pytest.mark.parametrize("where", ["environment", "file"])
+def test_problems_of_a_configuration_are_json_where_the_log_is(
+    called: Called, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, where: str
+) -> None:
+    (tmp_path / "settings").write_text("LOG_FORMAT=json\n" if where == "file" else "")
+    monkeypatch.setenv("POLL_INTERVAL", "0")
+    if where == "environment":
+        monkeypatch.setenv("LOG_FORMAT", "JSON")
+    assert cli.main(["--env-file", str(tmp_path / "settings")]) == 2
+    assert [json.loads(line)["level"] for line in capsys.readouterr().err.splitlines()] == ["ERROR"]
 
 
 def test_program_runs_from_any_directory(tmp_path: Path) -> None:

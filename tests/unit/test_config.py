@@ -1,5 +1,6 @@
 """Settings: where they come from, which values they take, and what an operator is told about the others."""
 
+import os
 import re
 from pathlib import Path
 
@@ -379,6 +380,63 @@ def test_quotes_around_a_value_of_the_environment_draw_a_warning(tmp_path: Path)
     assert config.rmq is not None
     assert config.rmq.password.read() == "'quoted'"
     assert from_file(tmp_path, "RMQ_EXCHANGE='quoted'").warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MYSQL_PORT", "tcp://10.0.0.1:3306"),
+        ("METRICS_PORT", "udp://10.0.0.1:53"),
+        ("RMQ_SERVICE_HOST", "10.0.0.1"),
+        ("RMQ_SERVICE_PORT", "5672"),
+        ("RMQ_SERVICE_PORT_AMQP", "5672"),
+        ("RMQ_PORT_5672_TCP", "tcp://10.0.0.1:5672"),
+        ("RMQ_PORT_5672_TCP_ADDR", "10.0.0.1"),
+        ("MYSQL_PRIMARY_PORT", "tcp://10.0.0.1:3306"),
+    ],
+)
+def test_what_kubernetes_sets_for_a_service_counts_as_not_set(tmp_path: Path, name: str, value: str) -> None:
+    config = from_file(tmp_path, "", REQUIRED | {name: value})
+    assert config == Config.from_mapping(REQUIRED)
+    assert config.warnings == ()
+
+
+def test_a_file_s_port_counts_beside_kubernetes_links(tmp_path: Path) -> None:
+    mysql = from_file(tmp_path, "MYSQL_PORT=3307\n", REQUIRED | {"MYSQL_PORT": "tcp://10.0.0.1:3306"}).mysql
+    assert mysql is not None
+    assert mysql.port == 3307
+
+
+@pytest.mark.parametrize("name", ["RMQ_USER", "RMQ_PASS", "RMQ_VHOST", "MYSQL_USER", "MYSQL_PASSWORD", "MYSQL_DATABASE"])
+def test_a_line_end_at_the_end_of_a_text_draws_a_warning_and_stays(name: str) -> None:
+    (warning,) = Config.from_mapping(REQUIRED | {name: "x\n"}).warnings
+    assert warning.startswith(f"{name} ends with a line end")
+    rmq = Config.from_mapping(REQUIRED | {"RMQ_VHOST": "x\r\n"}).rmq
+    assert rmq is not None
+    assert rmq.vhost == "x\r\n"
+
+
+def test_a_second_line_end_in_a_secret_s_file_draws_the_same_warning(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("secret\n\n")
+    (warning,) = Config.from_mapping(REQUIRED | {"RMQ_PASS": "", "RMQ_PASS_FILE": str(tmp_path / "password")}).warnings
+    assert warning.startswith("RMQ_PASS_FILE ends with a line end")
+
+
+@pytest.mark.parametrize("kind", ["a pipe that nobody writes to", "a device without an end", "longer than 64 kB"])
+def test_only_small_regular_files_are_read(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "file"
+    if kind.startswith("a pipe"):
+        os.mkfifo(file)
+    elif kind.startswith("a device"):
+        file.symlink_to("/dev/zero")
+    else:
+        file.write_bytes(b"x" * 65_537)
+    (problem,) = problems_of({"RMQ_PASS": "", "RMQ_PASS_FILE": str(file)})
+    assert problem.startswith("RMQ_PASS_FILE must name a file")
+    with pytest.raises(ConfigurationError, match=r"file cannot be read: it is (no regular file|longer than 65,536 bytes)"):
+        load(str(file), environ=REQUIRED)
+    if not kind.startswith("longer"):  # a bundle of certificates may be
+        assert problems_of({"MYSQL_CA_FILE": str(file)})[0].endswith("it is no regular file")
 
 
 def test_example_file_shows_every_option_with_its_meaning_and_its_default() -> None:
