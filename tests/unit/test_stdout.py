@@ -61,6 +61,39 @@ def test_a_message_is_one_line_with_its_own_json_as_body() -> None:
     assert FIRST.body in lines[0]  # digits as they were, not as a float would print them
 
 
+@pytest.mark.parametrize("acted_on", ["\x7f", "\x85", "\x9b31m", "\u061c", "\u200f", "\u202e", "\u2067", "\u2028", "\u2029"])
+def test_what_a_terminal_acts_on_is_escaped_and_the_content_stays(acted_on: str) -> None:
+    text = f'Zürich 😀 {acted_on} {{"\\'
+    stream = io.StringIO()
+    publish(StdoutPublisher("e", Stop(), stream), Message("0" * 40, json.dumps({"d": text}, ensure_ascii=False).encode()))
+    assert json.loads(stream.getvalue())["body"] == {"d": text}
+    assert acted_on not in stream.getvalue()
+    assert "Zürich 😀" in stream.getvalue()
+
+
+def test_compact_lines_are_for_people() -> None:
+    bodies = [
+        {"name": "devices/a/interfaces/1%2F1", "recordType": "traffic", "timestamp": 1_700_000_010_000, "in": 12, "out": None},
+        {
+            "resource": "devices/a/interfaces/1%2F1",
+            "name": "1/1",
+            "description": "to \x1b[2J\u202eZürich",
+            "timestamp": 1_700_000_000_000,
+        },
+        {"resource": "devices/a/interfaces/1%2F2", "name": "1/2", "description": None, "timestamp": 1_700_000_000_000},
+        {"resource": "r", "name": "1/2", "description": "x" * 500, "timestamp": 1_700_000_000_000},
+    ]
+    stream = io.StringIO()
+    messages = [Message("0" * 40, json.dumps(each).encode()) for each in bodies]
+    assert publish(StdoutPublisher("e", Stop(), stream, compact=True), *messages) == [Outcome.CONFIRMED]
+    assert stream.getvalue().splitlines() == [
+        "2023-11-14T22:13:30Z devices/a/interfaces/1%2F1 traffic  in=12 out=null",
+        "2023-11-14T22:13:20Z devices/a/interfaces/1%2F1 interface to \\x1b[2J\\u202eZürich",
+        "2023-11-14T22:13:20Z devices/a/interfaces/1%2F2 interface",
+        f"2023-11-14T22:13:20Z r interface {'x' * 59}…",
+    ]
+
+
 def test_a_stream_of_text_is_written_too() -> None:
     stream = io.StringIO()
     publish(StdoutPublisher("e", Stop(), stream), SECOND)
@@ -106,7 +139,9 @@ def test_a_full_disk_stops_the_run_with_a_failure(caplog: pytest.LogCaptureFixtu
         assert publish(publisher, FIRST) == [Outcome.LOST]
     assert stop.is_set()
     assert "No space left" in str(stop.failure)
-    assert [record.getMessage() for record in caplog.records] == ["stdout is not available error='No space left on device'"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "the standard output is not available error='No space left on device'"
+    ]
 
 
 def test_a_reader_that_leaves_stops_the_run_without_noise() -> None:

@@ -1,0 +1,33 @@
+"""Text from outside, made fit for a person's eyes or a terminal."""
+
+import re
+
+MOST_CHARACTERS = 500
+"""Foreign text is cut at so many characters; a server's error may have megabytes."""
+
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f"  # C0, DEL, C1: a terminal acts on them
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # bidi controls: they show a line in another order than it has
+    "\u2028\u2029"  # line separators: one record would look like two
+    "\ud800-\udfff]"  # lone surrogates: no encoder takes them
+)
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def printable(text: object, most: int | None = MOST_CHARACTERS) -> str:
+    """One line without control characters, at most so many characters long (None: as long as it is).
+
+    Escapes C0, DEL, C1, bidi controls, line separators and lone surrogates as `\\n`, `\\x1b` or `\\u202e`.
+    """
+    shown = str(text) if most is None else _cut(str(text), most)
+    return _UNPRINTABLE.sub(_escaped, shown)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _escaped(match: re.Match[str]) -> str:
+    character = match[0]
+    code = ord(character)
+    return _SHORT.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
