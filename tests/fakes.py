@@ -4,11 +4,11 @@ Each keeps its contract (collector/contracts.py). What a test wants to go wrong 
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
-from collector.core.contracts import Admit, Batch, Fetched, Outcome, Release
+from collector.core.contracts import Batch, Fetched, Intake, Outcome
 from collector.core.errors import CollectorError, ConfigurationError, LockLostError
-from collector.core.model import Changes, JsonObject, Listing, RecordType, Row, Series, Table, UntrustedRow, Window
+from collector.core.model import Changes, JsonObject, Listing, Move, RecordType, Row, Series, Table, UntrustedRow, Window
 from collector.core.outage import Outage
 
 NOW_MS = 1_764_000_000_000
@@ -70,8 +70,10 @@ def no_points(_window: Window) -> list[object]:
 class FakeSource:
     """Implements contracts.Source over `interfaces` and `points`."""
 
+    name = "Netbeam"
+
     def __init__(self, names: Iterable[str] = (), points: Points = three_points, journal: list[str] | None = None) -> None:
-        self.outage = Outage("Netbeam")
+        self.outage = Outage(self.name)
         self.interfaces = {name: interface(name) for name in names}
         self.skipped: tuple[str, ...] = ()
         self.points = points
@@ -93,20 +95,36 @@ class FakeSource:
         """By the source's own clock, when that is behind."""
         return min(now_ms, now_ms - self.ahead_ms)
 
-    def fetch(
-        self, windows: Sequence[Window], admit: Admit, release: Release, deliver: Callable[[Fetched], None], until: float
-    ) -> None:
+    def fetch(self, windows: Sequence[Window], intake: Intake, until: float) -> None:
         """Answer one after the other, in their order."""
         self.journal.append("fetch")
         for window in windows:
-            if not admit(window):
+            if not intake.admit((window,)):
                 return
             self.asked.append(window)
             answer = self.points(window)
-            deliver(Fetched(window, failure=answer) if isinstance(answer, str) else Fetched(window, answer))
+            intake.deliver(Fetched(window, failure=answer) if isinstance(answer, str) else Fetched(window, answer))
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+class FakeIntake:
+    """Implements contracts.Intake by three functions, and admits one window at a time."""
+
+    def __init__(
+        self, admits: Callable[[Window], bool], released: Callable[[Window], None], delivered: Callable[[Fetched], None]
+    ) -> None:
+        self._admits, self._released, self.deliver = admits, released, delivered
+
+    def admit(self, batch: Sequence[Window]) -> int:
+        """One at a time."""
+        return int(self._admits(batch[0]))
+
+    def release(self, batch: Sequence[Window]) -> None:
+        """Tell each."""
+        for window in batch:
+            self._released(window)
 
 
 class FakeStore:
@@ -121,7 +139,7 @@ class FakeStore:
         """Whether the lock is ours."""
         self.errors: dict[str, CollectorError] = {}
         """What the methods of these names raise."""
-        self.advanced: list[Window] = []
+        self.advanced: list[Move] = []
         self.journal = [] if journal is None else journal
 
     def open(self, create: bool = True) -> None:
@@ -138,10 +156,18 @@ class FakeStore:
         """What `writer` says."""
         return self.writer
 
-    def read(self, now_ms: int) -> Table:
-        """All rows in the order of their ids."""
+    def read(self, now_ms: int, undrained_in: tuple[RecordType, ...] | None = None) -> Table:
+        """The rows in the order of their ids."""
         self._called("read")
-        return Table(tuple(self.rows[row_id] for row_id in sorted(self.rows)), self.untrusted)
+        rows = [self.rows[row_id] for row_id in sorted(self.rows)]
+        newest_ms = max((each for row in rows for each in row.checkpoints.values()), default=None)
+        wanted = tuple(row for row in rows if undrained_in is None or row.active or not row.drained(undrained_in))
+        return Table(wanted, self.untrusted, newest_ms)
+
+    def history(self, names: Collection[str]) -> tuple[Row, ...]:
+        """The rows of these names."""
+        self._called("history")
+        return tuple(self.rows[row_id] for row_id in sorted(self.rows) if self.rows[row_id].name in names)
 
     def apply(self, changes: Changes) -> None:
         """All or nothing."""
@@ -155,15 +181,15 @@ class FakeStore:
             row_id = max(self.rows, default=0) + 1
             self.rows[row_id] = Row(row_id, new.name, new.active_from_ms, None, dict(new.checkpoints))
 
-    def advance(self, windows: Sequence[Window]) -> list[Window]:
-        """Compare and set; a row that holds the window's end already counts as moved."""
+    def advance(self, moves: Sequence[Move]) -> list[Move]:
+        """Compare and set; a row that holds the new value already counts as moved."""
         self._called("advance", writes=True)
-        assert len({window.series for window in windows}) == len(windows), "at most one window a series"
-        missed = [window for window in windows if self.checkpoint(window.series) not in (window.checkpoint_ms, window.end_ms)]
-        for window in windows:
-            if window not in missed:
-                self.move(window.series, window.end_ms)
-                self.advanced.append(window)
+        assert len({move.series for move in moves}) == len(moves), "at most one move a series"
+        missed = [move for move in moves if self.checkpoint(move.series) not in (move.from_ms, move.to_ms)]
+        for move in moves:
+            if move not in missed:
+                self.move(move.series, move.to_ms)
+                self.advanced.append(move)
         return missed
 
     def close(self) -> None:

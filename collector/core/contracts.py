@@ -1,34 +1,45 @@
 """What the cycle asks of the three systems around it. Each has one adapter or more, and a test that all of them pass."""
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from collector.core.errors import ConfigurationError
-from collector.core.model import Changes, Listing, Message, Table, Window
+from collector.core.model import Changes, Listing, Message, Move, RecordType, Row, Table, Window
 from collector.core.outage import Outage
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """Netbeam's answer for one window: its points as they came, unchecked; or, with `failure`, why there is none."""
+    """A source's answer for one window: its points as they came, unchecked; or, with `failure`, why there is none."""
 
     window: Window
     points: Sequence[object] = ()
+    """Lists of timestamp in ms, in and out."""
     failure: str | None = None
+    shorten: bool = True
+    """With a failure: whether the series' next window should be shorter, since this one may be too much for the source."""
 
 
-Admit = Callable[[Window], bool]
-"""Blocks until the window may be asked for; False when nothing more is to be asked in this batch. Called by any thread."""
+class Intake(Protocol):
+    """What a fetch is handed: says how much may be asked for, and takes the answers. Called by any thread."""
 
-Release = Callable[[Window], None]
-"""Gives back what `admit` took for a window that is not asked for after all. Called by any thread."""
+    def admit(self, windows: Sequence[Window]) -> int:
+        """Wait until some of these may be asked for, and say how many, from the front; 0: nothing more in this fetch."""
+
+    def release(self, windows: Sequence[Window]) -> None:
+        """Give back what was admitted and is not asked for after all."""
+
+    def deliver(self, fetched: Fetched) -> None:
+        """Take an answer: exactly one for each window that was admitted and not released."""
 
 
 class Source(Protocol):
     """Where interfaces and points come from."""
 
+    name: str
+    """As people know it."""
     outage: Outage
 
     def list(self, now_ms: int) -> Listing:
@@ -40,14 +51,12 @@ class Source(Protocol):
     def latest_ms(self, now_ms: int) -> int:
         """`now_ms`, or the source's own clock as far as it is known, when that is earlier."""
 
-    def fetch(
-        self, windows: Sequence[Window], admit: Admit, release: Release, deliver: Callable[[Fetched], None], until: float
-    ) -> None:
-        """Ask for these windows and deliver each answer as it comes, from any thread; returns when all is delivered.
+    def fetch(self, windows: Sequence[Window], intake: Intake, until: float) -> None:
+        """Ask for these windows and hand each answer to the intake as it comes; returns when all have been handed over.
 
-        A window is asked for only after `admit` has allowed it, in an order of the source's choice, and is then delivered
-        exactly once, or released. What `admit` refused, or what an outage left, is not delivered. `until` is the monotonic
-        time at which the cycle is over: a pause that the source asked for ends there.
+        A window is asked for only after the intake has admitted it, in an order of the source's choice. What was not
+        admitted, or what an outage left, has no answer. `until` is the monotonic time at which the cycle is over: a pause
+        that the source asked for ends there.
         """
 
     def close(self) -> None:
@@ -65,6 +74,8 @@ class Outcome(enum.StrEnum):
     """The broker said no (`basic.nack`): a queue is full, say."""
     LOST = "lost"
     """Given up before the broker confirmed it; it may have arrived."""
+    UNACCEPTABLE = "unacceptable"
+    """The broker refuses a message itself, by its size or form: the publisher has named it and never sends it again."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,17 +138,23 @@ class Store(Protocol):
     def holds_lock(self) -> bool:
         """Whether the lock was certainly ours at this moment: proven by use or ping in the last seconds. Any thread."""
 
-    def read(self, now_ms: int) -> Table:
-        """The whole table; rows that cannot be trusted at `now_ms` apart."""
+    def read(self, now_ms: int, undrained_in: tuple[RecordType, ...] | None = None) -> Table:
+        """The active rows, and the retired ones that are not drained in these record types (None: all rows).
+
+        Rows that cannot be trusted at `now_ms` stand apart. `newest_ms` is of the whole table all the same.
+        """
+
+    def history(self, names: Collection[str]) -> tuple[Row, ...]:
+        """Every row of these names that can be trusted, the drained ones too, in the order of the ids."""
 
     def apply(self, changes: Changes) -> None:
         """Insert and retire rows, all or nothing. Raises LockLostError when this is no longer the writer."""
 
-    def advance(self, windows: Sequence[Window]) -> list[Window]:
-        """Move each window's checkpoint to its end, where the row still holds the one that the window began at.
+    def advance(self, moves: Sequence[Move]) -> list[Move]:
+        """Move checkpoints, each from what its row must still hold; at most one a series.
 
-        To be called with windows whose every message is confirmed, at most one a series. Returns those whose row held
-        another value. Raises LockLostError when this is no longer the writer.
+        To be called when the broker has confirmed every message of what they cover. Returns those whose row held another
+        value; a row that holds the new value already counts as moved. Raises LockLostError when this is no longer the writer.
         """
 
     def close(self) -> None:

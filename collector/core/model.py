@@ -117,6 +117,19 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """One step of a checkpoint: from what the row must still hold (None: no checkpoint yet) to its new value."""
+
+    series: Series
+    from_ms: int | None
+    to_ms: int
+
+    def __post_init__(self) -> None:
+        if not is_time(self.to_ms) or (self.from_ms is not None and self.from_ms >= self.to_ms):
+            raise ValueError(f"no step of a checkpoint: from {self.from_ms} to {self.to_ms}")
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """A row of `esnet_interfaces` that can be trusted; `checkpoints` holds the record types that have one."""
 
@@ -157,6 +170,8 @@ class Table:
 
     rows: tuple[Row, ...] = ()
     untrusted: tuple[UntrustedRow, ...] = ()
+    newest_ms: int | None = None
+    """The newest checkpoint of any series: up to then the source had points. None: there is no checkpoint yet."""
 
 
 @dataclass(frozen=True, slots=True)

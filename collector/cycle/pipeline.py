@@ -106,16 +106,16 @@ class Transfer:
         inbox: queue.SimpleQueue[WindowResult | None] = queue.SimpleQueue()
         flight = _Flight()
 
-        def admit(window: Window) -> bool:
-            return self._gate.admit(self._traffic_key, window.grid_points)
-
-        def deliver(fetched: Fetched) -> None:
-            self._publish_window(fetched, inbox, flight)
+        intake = _Intake(self, inbox, flight)
 
         def feed() -> None:
-            self._source.fetch(windows, admit, self._give_room_back, deliver, until)
+            self._source.fetch(windows, intake, until)
 
         return self._results(feed, inbox, flight, until)
+
+    def admit(self, windows: Sequence[Window]) -> int:
+        """Wait for the first one's room; the others are asked for later."""
+        return int(self._gate.admit(self._traffic_key, windows[0].grid_points))
 
     def _interface_done(
         self, resource: str, inbox: "queue.SimpleQueue[InterfaceResult | None]", flight: "_Flight"
@@ -129,10 +129,10 @@ class Transfer:
 
         return done
 
-    def _publish_window(self, fetched: Fetched, inbox: "queue.SimpleQueue[WindowResult | None]", flight: "_Flight") -> None:
+    def publish_window(self, fetched: Fetched, inbox: "queue.SimpleQueue[WindowResult | None]", flight: "_Flight") -> None:
         window = fetched.window
         if fetched.failure is not None:
-            self._give_room_back(window)
+            self.give_room_back(window)
             inbox.put(WindowResult(window, None, failure=fetched.failure))
             return
         selection = select(fetched.points, window)
@@ -157,7 +157,7 @@ class Transfer:
         messages = traffic_messages(series.name, series.record_type, selection.points)
         self._publisher.publish(Batch(self._traffic_key, messages, done))
 
-    def _give_room_back(self, window: Window) -> None:
+    def give_room_back(self, window: Window) -> None:
         """Nothing is published of a window that was admitted."""
         self._gate.exchange_room(window.grid_points, 0)
         self._gate.settle(self._traffic_key, None, 0)
@@ -216,6 +216,23 @@ class Transfer:
         if over and not self._publisher.ready:
             self._gate.shut()
             self._publisher.withdraw()
+
+
+class _Intake:
+    """Implements contracts.Intake for one call of `windows`."""
+
+    def __init__(self, pipeline: Transfer, inbox: "queue.SimpleQueue[WindowResult | None]", flight: "_Flight") -> None:
+        self._pipeline, self._inbox, self._flight = pipeline, inbox, flight
+
+    def admit(self, windows: Sequence[Window]) -> int:
+        return self._pipeline.admit(windows)
+
+    def release(self, windows: Sequence[Window]) -> None:
+        for window in windows:
+            self._pipeline.give_room_back(window)
+
+    def deliver(self, fetched: Fetched) -> None:
+        self._pipeline.publish_window(fetched, self._inbox, self._flight)
 
 
 class _Flight:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from collector.core.contracts import Outcome, Store
 from collector.core.errors import CollectorError, LockLostError
-from collector.core.model import Series, Window
+from collector.core.model import Move, Series, Window
 from collector.core.shutdown import Stop
 from collector.cycle.flow_control import Gate
 from collector.cycle.pipeline import Transfer, WindowResult
@@ -146,7 +146,8 @@ class Rounds:
         windows = self._confirmed
         if not windows:
             return set()
-        refused = {window.series for window in self._store.advance(list(windows))}
+        moves = [Move(each.series, each.checkpoint_ms, each.end_ms) for each in windows]
+        refused = {move.series for move in self._store.advance(moves)}
         self._confirmed = {}
         progress.windows.update("moved" if window.series in refused else kind for window, kind in windows.items())
         moved = {window.series: window.end_ms for window in windows if window.series not in refused}

@@ -9,7 +9,7 @@ import math
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
@@ -17,7 +17,7 @@ from collector.config.configuration import MysqlSettings
 from collector.core.backoff import jittered
 from collector.core.counters import Count, Counters
 from collector.core.errors import CollectorError, ConfigurationError, LockLostError, NoTableError, UnavailableError
-from collector.core.model import Changes, Table, Window
+from collector.core.model import Changes, Move, RecordType, Row, Table
 from collector.core.outage import Outage
 from collector.core.shutdown import Stop
 from collector.store import sql
@@ -48,7 +48,12 @@ CREATE = f"""CREATE TABLE IF NOT EXISTS {sql.NAME} (
 """As in sql/esnet_interfaces.sql: a test compares the two."""
 WIDTHS = {"name": 128, "status": 1} | dict.fromkeys(sql.COLUMNS[3:], 13)
 """How many characters a text column has to take."""
-DIALECT = Dialect(mark="%s", same="<=>", identity="CAST(CONVERT(CONCAT(id, ' ', name) USING utf8mb4) AS BINARY)")
+DIALECT = Dialect(
+    mark="%s",
+    same="<=>",
+    identity="CAST(CONVERT(CONCAT(id, ' ', name) USING utf8mb4) AS BINARY)",
+    name="CAST(CONVERT(name USING utf8mb4) AS BINARY)",
+)
 
 _WIDTH = re.compile(r"(?:var)?(?:char|binary)\((\d+)\)", re.IGNORECASE)
 _T = TypeVar("_T")
@@ -108,19 +113,24 @@ class MysqlStore:
         """Whether the lock was proven ours in the last PROVEN_S. Any thread."""
         return self._locked and time.monotonic() - self._proven_at <= PROVEN_S
 
-    def read(self, now_ms: int) -> Table:
-        """The whole table as it is now: in autocommit the statement is a transaction, which ends with it."""
+    def read(self, now_ms: int, undrained_in: tuple[RecordType, ...] | None = None) -> Table:
+        """The table as it is now: in autocommit the statement is a transaction, which ends with it."""
         with self._using():
-            raw = self._execute(sql.select_all()).rows
+            raw = self._execute(sql.select_all() if undrained_in is None else sql.select_undrained(undrained_in)).rows
         return sql.parse(raw, now_ms)  # half of the time that reading takes, and none of it in the database
+
+    def history(self, names: Collection[str]) -> tuple[Row, ...]:
+        """Every row of these names that can be trusted."""
+        with self._using():
+            return sql.history(names, int(time.time() * 1000), DIALECT, self._execute)
 
     def apply(self, changes: Changes) -> None:
         """Insert and retire rows, all or nothing."""
         self._write(lambda execute: sql.apply(changes, DIALECT, execute))
 
-    def advance(self, windows: Sequence[Window]) -> list[Window]:
-        """Move checkpoints where the row still holds the one that the window began at; the others come back."""
-        return self._write(lambda execute: sql.advance(windows, DIALECT, execute)) if windows else []
+    def advance(self, moves: Sequence[Move]) -> list[Move]:
+        """Move checkpoints where the row still holds what it should; the others come back."""
+        return self._write(lambda execute: sql.advance(moves, DIALECT, execute)) if moves else []
 
     def close(self) -> None:
         """Give the lock back and disconnect; a server that does not answer is given a second."""

@@ -4,12 +4,13 @@ No driver here: a store hands in `Execute`, which runs one statement in the tran
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from collector.core.model import (
     Changes,
+    Move,
     NewRow,
     RecordType,
     Retirement,
@@ -17,7 +18,6 @@ from collector.core.model import (
     Series,
     Table,
     UntrustedRow,
-    Window,
     is_time,
     resource_fault,
 )
@@ -55,11 +55,13 @@ Execute = Callable[[str, Sequence[object]], Result]
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """Where the databases differ: the parameter's mark, equality that knows NULL, and `id name` compared byte for byte."""
+    """Where the databases differ: the parameter's mark, equality that knows NULL, and texts compared byte for byte."""
 
     mark: str
     same: str
     identity: str
+    name: str
+    """The name alone, compared byte for byte."""
 
     def marks(self, count: int) -> str:
         """That many parameters, separated by commas."""
@@ -81,6 +83,23 @@ def select_all() -> str:
     return f"SELECT {', '.join(COLUMNS)} FROM {NAME} ORDER BY id, name"  # noqa: S608
 
 
+def select_undrained(record_types: Iterable[RecordType]) -> str:
+    """The active rows, those that cannot be trusted, and the retired ones that are not drained in these record types."""
+    columns = [CHECKPOINT[each] for each in record_types]
+    undrained = "".join(f" OR {column} IS NULL OR {column} < active_until" for column in columns)
+    kept = f"status <> '{RETIRED}' OR active_until IS NULL{undrained}"
+    return f"SELECT {', '.join(COLUMNS)} FROM {NAME} WHERE {kept} ORDER BY id, name"  # noqa: S608
+
+
+def history(names: Collection[str], now_ms: int, dialect: Dialect, execute: Execute) -> tuple[Row, ...]:
+    """Every row of these names that can be trusted, in the order of the ids."""
+    found: list[Row] = []
+    for some in _chunks(sorted(names)):
+        statement = f"SELECT {', '.join(COLUMNS)} FROM {NAME} WHERE {dialect.name} IN ({dialect.marks(len(some))})"  # noqa: S608
+        found += parse(execute(statement, list(some)).rows, now_ms).rows
+    return tuple(sorted(found, key=lambda row: (row.id, row.name)))
+
+
 def parse(raw: Iterable[Sequence[object]], now_ms: int) -> Table:
     """The table from its rows as a driver gives them: text, bytes (a binary collation) or integers, in COLUMNS' order."""
     rows: list[Row] = []
@@ -91,7 +110,8 @@ def parse(raw: Iterable[Sequence[object]], now_ms: int) -> Table:
             rows.append(row)
         else:
             untrusted.append(row)
-    return Table(tuple(rows), tuple(untrusted))
+    checkpoints = [checkpoint for row in rows for checkpoint in row.checkpoints.values()]
+    return Table(tuple(rows), tuple(untrusted), max(checkpoints, default=None))
 
 
 def text(value: object) -> str | None:
@@ -133,62 +153,43 @@ def apply(changes: Changes, dialect: Dialect, execute: Execute) -> None:
             execute(statement, [RETIRED, str(until_ms), *these, ACTIVE])
 
 
-def advance(windows: Sequence[Window], dialect: Dialect, execute: Execute) -> list[Window]:
-    """Move checkpoints from where the windows began to their ends; those whose row held something else come back.
+def advance(moves: Sequence[Move], dialect: Dialect, execute: Execute) -> list[Move]:
+    """Move checkpoints where the row holds what it should; the others come back.
 
-    A row that holds the end already counts as moved: after a commit whose answer was lost, the same call comes again.
+    A row that holds the new value already counts as moved: after a commit whose answer was lost, the same call comes again.
     """
-    missed: list[Window] = []
-    for group in grouped(windows):
-        column = CHECKPOINT[group.record_type]
-        for some in _chunks(group.windows):
+    missed: list[Move] = []
+    for (record_type, from_ms, to_ms), group in grouped(moves).items():
+        column = CHECKPOINT[record_type]
+        for some in _chunks(group):
             statement = (
                 f"UPDATE {NAME} SET {column} = {dialect.mark} "  # noqa: S608
                 f"WHERE {dialect.these(len(some))} AND {column} {dialect.same} {dialect.mark}"
             )
             these = _these((each.series.row_id, each.series.name) for each in some)
-            moved = execute(statement, [str(group.new_ms), *these, _or_null(group.old_ms)]).changed
+            moved = execute(statement, [str(to_ms), *these, _or_null(from_ms)]).changed
             if moved < len(some):
                 missed += some
-    return _not_written(missed, windows, dialect, execute) if missed else []
+    return _not_written(missed, dialect, execute) if missed else []
 
 
-def _not_written(missed: Sequence[Window], windows: Sequence[Window], dialect: Dialect, execute: Execute) -> list[Window]:
-    """Those of `missed` whose row holds neither this window's end nor that of a later one of the same series."""
-    ends: dict[Series, set[str]] = {}
-    for each in windows:
-        ends.setdefault(each.series, set()).add(str(each.end_ms))
+def _not_written(missed: Sequence[Move], dialect: Dialect, execute: Execute) -> list[Move]:
+    """Those whose row does not hold the new value."""
     held: dict[Series, object] = {}
     for record_type, column in CHECKPOINT.items():
         for some in _chunks([each.series for each in missed if each.series.record_type is record_type]):
             statement = f"SELECT id, name, {column} FROM {NAME} WHERE {dialect.these(len(some))}"  # noqa: S608
             for row_id, name, value in execute(statement, _these((each.row_id, each.name) for each in some)).rows:
                 held[Series(_integer(row_id), str(text(name)), record_type)] = text(value)
-    return [each for each in missed if held.get(each.series) not in ends[each.series]]
+    return [each for each in missed if held.get(each.series) != str(each.to_ms)]
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Windows of one record type that move from one checkpoint to one other, and so by one statement."""
-
-    record_type: RecordType
-    old_ms: int | None
-    new_ms: int
-    windows: tuple[Window, ...]
-
-
-def grouped(windows: Iterable[Window]) -> list[Group]:
-    """The windows by what they write, in the order in which it has to be written.
-
-    Of several windows of one series the later one is in a later group, so its older checkpoint never follows its newer one.
-    """
-    seen: dict[Series, int] = {}
-    groups: dict[tuple[int, RecordType, int | None, int], list[Window]] = {}
-    for each in sorted(windows, key=lambda window: window.end_ms):
-        turn = seen[each.series] = seen.get(each.series, -1) + 1
-        groups.setdefault((turn, each.series.record_type, each.checkpoint_ms, each.end_ms), []).append(each)
-    in_turn = sorted(groups.items(), key=lambda item: item[0][0])
-    return [Group(record_type, old, new, tuple(some)) for (_, record_type, old, new), some in in_turn]
+def grouped(moves: Iterable[Move]) -> dict[tuple[RecordType, int | None, int], list[Move]]:
+    """The moves by what they write, so that one statement does for many rows."""
+    groups: dict[tuple[RecordType, int | None, int], list[Move]] = {}
+    for each in moves:
+        groups.setdefault((each.series.record_type, each.from_ms, each.to_ms), []).append(each)
+    return groups
 
 
 def _parse_row(values: Sequence[object], now_ms: int) -> Row | UntrustedRow:

@@ -19,6 +19,7 @@ from collector.cycle.point_filter import select
 from collector.source.http import client
 from collector.source.netbeam import workers
 from collector.source.netbeam.api import Netbeam
+from tests.fakes import FakeIntake
 from tests.service.rawserver import DROP, RawServer, Request, Script, json_reply, reply, scripted
 
 T0 = 1_795_521_600_000
@@ -37,7 +38,7 @@ class Source(Netbeam):
         )
 
     def take(self, windows: list[Window], until: float = FOREVER) -> None:
-        self.fetch(windows, lambda _: True, self.released.append, self.delivered.append, until)
+        self.fetch(windows, FakeIntake(lambda _: True, self.released.append, self.delivered.append), until)
 
     def failures(self) -> Counter[str]:
         return Counter(each.failure for each in self.delivered if each.failure)

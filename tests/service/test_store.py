@@ -12,7 +12,7 @@ import pytest
 from collector.config.configuration import MysqlSettings, Secret
 from collector.core.contracts import Store
 from collector.core.errors import CollectorError, ConfigurationError, LockLostError, NoTableError, UnavailableError
-from collector.core.model import Changes, NewRow, RecordType, Retirement, Row, Series, Window
+from collector.core.model import Changes, Move, NewRow, RecordType, Retirement, Row, Series
 from collector.core.shutdown import Stop
 from collector.store import sql
 from collector.store.mysql import MysqlStore
@@ -109,8 +109,8 @@ def insert(store: Store, *names: str) -> tuple[Row, ...]:
     return store.read(NOW).rows
 
 
-def window(row: Row, end_ms: int, checkpoint_ms: int | None = None, record_type: RecordType = TRAFFIC) -> Window:
-    return Window(Series(row.id, row.name, record_type), checkpoint_ms or T0, end_ms, checkpoint_ms)
+def move(row: Row, to_ms: int, from_ms: int | None = None, record_type: RecordType = TRAFFIC) -> Move:
+    return Move(Series(row.id, row.name, record_type), from_ms, to_ms)
 
 
 def test_a_missing_table_is_created_with_the_columns_of_the_specification(store: Store, place: Place) -> None:
@@ -173,7 +173,7 @@ def test_rows_that_are_retired_at_different_times_keep_their_own(store: Store) -
 def test_names_of_every_kind_come_back_and_move_as_they_are(store: Store) -> None:
     rows = insert(store, *NAMES, *ODD)
     assert [row.name for row in rows] == [*NAMES, *ODD]
-    assert store.advance([window(row, T1) for row in rows]) == []
+    assert store.advance([move(row, T1) for row in rows]) == []
     store.apply(Changes(retired=tuple(Retirement(row.id, row.name, T2) for row in rows)))
     for row in store.read(NOW).rows:
         assert (row.active_until_ms, row.checkpoints) == (T2, {TRAFFIC: T1})
@@ -194,27 +194,27 @@ def test_changes_are_all_or_nothing(store: Store, place: Place) -> None:
 
 def test_checkpoints_move_by_record_type(store: Store) -> None:
     rows = insert(store, *NAMES)
-    assert store.advance([window(rows[0], T1), window(rows[1], T2, None, ERRORS), window(rows[1], T1, None, DISCARDS)]) == []
-    assert store.advance([window(rows[0], T3, T1)]) == []
+    assert store.advance([move(rows[0], T1), move(rows[1], T2, None, ERRORS), move(rows[1], T1, None, DISCARDS)]) == []
+    assert store.advance([move(rows[0], T3, T1)]) == []
     assert [row.checkpoints for row in store.read(NOW).rows] == [{TRAFFIC: T3}, {ERRORS: T2, DISCARDS: T1}, {}, {}]
 
 
 def test_a_checkpoint_that_an_operator_rewound_stays_and_its_window_comes_back(store: Store, place: Place) -> None:
     rows = insert(store, *NAMES)
-    assert store.advance([window(row, T2) for row in rows]) == []
+    assert store.advance([move(row, T2) for row in rows]) == []
     place.sql(f"UPDATE esnet_interfaces SET traffic_until = '{T1}' WHERE id = {rows[1].id}")
     place.sql(f"UPDATE esnet_interfaces SET traffic_until = NULL WHERE id = {rows[2].id}")
     place.sql(f"DELETE FROM esnet_interfaces WHERE id = {rows[3].id}")
-    windows = [window(row, T3, T2) for row in rows]
-    assert store.advance(windows) == windows[1:]
+    moves = [move(row, T3, T2) for row in rows]
+    assert store.advance(moves) == moves[1:]
     assert [row.checkpoints for row in store.read(NOW).rows] == [{TRAFFIC: T3}, {TRAFFIC: T1}, {}]
 
 
 def test_the_same_advance_again_counts_as_written(store: Store) -> None:
     rows = insert(store, *NAMES)
-    windows = [window(rows[0], T1), window(rows[0], T2, T1), window(rows[1], T1)]
+    moves = [move(rows[0], T2), move(rows[1], T1)]
     for _ in range(2):
-        assert store.advance(windows) == []
+        assert store.advance(moves) == []
         assert [row.checkpoints for row in store.read(NOW).rows] == [{TRAFFIC: T2}, {TRAFFIC: T1}, {}, {}]
 
 
@@ -238,7 +238,7 @@ def test_ten_thousand_rows_are_written_and_read_whole(store: Store, record_prope
     taken_s["read"] = time.monotonic() - began
     assert [row.name for row in rows] == names
     began = time.monotonic()
-    assert store.advance([window(row, T1, None, each) for row in rows for each in RecordType]) == []
+    assert store.advance([move(row, T1, None, each) for row in rows for each in RecordType]) == []
     taken_s["advance 32,037"] = time.monotonic() - began
     assert {tuple(row.checkpoints.values()) for row in store.read(NOW).rows} == {(T1, T1, T1)}
     record_property("seconds", taken_s)
@@ -289,7 +289,7 @@ def test_nothing_is_written_without_the_lock(new_store: NewStore, store: Store) 
     with pytest.raises(LockLostError):
         other.apply(Changes(new=(NewRow("devices/b", T0),)))
     with pytest.raises(LockLostError):
-        other.advance([window(rows[0], T1)])
+        other.advance([move(rows[0], T1)])
     assert other.read(NOW).rows == rows
 
 
@@ -298,7 +298,7 @@ def test_a_reader_reads_beside_the_one_who_writes(new_store: NewStore, store: St
     reader = new_store()
     reader.open(create=False)
     assert reader.read(NOW).rows == rows
-    assert store.advance([window(rows[0], T1)]) == []
+    assert store.advance([move(rows[0], T1)]) == []
     assert reader.read(NOW).rows[0].checkpoints == {TRAFFIC: T1}
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from collector.core.contracts import Batch, Outcome
 from collector.core.errors import ConfigurationError, LockLostError, UnavailableError
-from collector.core.model import RecordType, Window
+from collector.core.model import Move, RecordType
 from collector.core.report import CycleOutcome, CycleReport
 from collector.cycle.rounds import ADVANCE_S
 from tests.fakes import no_points, series, three_points
@@ -125,9 +125,9 @@ def run_with_outage_in_mid_round(world: World, error: Exception) -> None:
     failed = threading.Event()
     advance = world.store.advance
 
-    def advance_and_tell(windows: Sequence[Window]) -> list[Window]:
+    def advance_and_tell(moves: Sequence[Move]) -> list[Move]:
         try:
-            return advance(windows)
+            return advance(moves)
         finally:
             failed.set()
 
@@ -178,9 +178,9 @@ def test_write_whose_answer_was_lost_counts_once() -> None:
     world = World(behind(5))
     advance = world.store.advance
 
-    def commit_and_fail(windows: Sequence[Window]) -> list[Window]:
+    def commit_and_fail(moves: Sequence[Move]) -> list[Move]:
         world.store.advance = advance  # type: ignore[method-assign]
-        advance(windows)
+        advance(moves)
         raise OUTAGE
 
     world.store.advance = commit_and_fail  # type: ignore[method-assign]
@@ -225,8 +225,8 @@ def test_confirmed_windows_are_written_while_the_round_goes_on() -> None:
     written = threading.Event()
     advance = world.store.advance
 
-    def advance_and_tell(windows: Sequence[Window]) -> list[Window]:
-        missed = advance(windows)
+    def advance_and_tell(moves: Sequence[Move]) -> list[Move]:
+        missed = advance(moves)
         written.set()
         return missed
 

@@ -13,6 +13,7 @@ from collector.core.outage import Outage
 from collector.core.shutdown import Stop
 from collector.source.netbeam import workers as module
 from collector.source.netbeam.workers import Crew
+from tests.fakes import FakeIntake
 
 T0 = 1_795_521_600_000
 FOREVER = float("inf")
@@ -54,7 +55,7 @@ class Rig:
         return Fetched(window, failure=failure)
 
     def fetch(self, batch: list[Window], until: float = FOREVER) -> None:
-        self.crew.fetch(batch, self.admits, self.released.append, self.delivered.append, until)
+        self.crew.fetch(batch, FakeIntake(self.admits, self.released.append, self.delivered.append), until)
 
     def tried(self) -> Counter[Window]:
         return Counter(each.window for each in self.delivered)
@@ -259,7 +260,7 @@ def test_doubt_leaves_room_for_the_one_that_is_asked_alone(size: int) -> None:
         delivered.append(fetched)
         room.release()
 
-    rig.crew.fetch(windows(500, devices=50), rig.admits, settle, deliver, FOREVER)
+    rig.crew.fetch(windows(500, devices=50), FakeIntake(rig.admits, settle, deliver), FOREVER)
     assert rig.crew.away
     assert len(delivered) == len(rig.asked) >= 25
     rig.stop.set()
@@ -316,7 +317,7 @@ def test_pause_that_the_source_wants_ends_the_batch_and_is_no_failure_of_a_devic
     delivered: list[Fetched] = []
     released: list[Window] = []
     crew = Crew(2, lambda _window, _once, _until: None, outage, stop, once=False)
-    crew.fetch(windows(100, devices=20), lambda _: True, released.append, delivered.append, FOREVER)
+    crew.fetch(windows(100, devices=20), FakeIntake(lambda _: True, released.append, delivered.append), FOREVER)
     assert 1 <= len(released) <= 2
     assert not delivered
     assert not crew.away

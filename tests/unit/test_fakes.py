@@ -9,10 +9,10 @@ import pytest
 from collector.bus.stdout import StdoutPublisher
 from collector.core.contracts import Batch, Outcome, Publisher, Source, Store
 from collector.core.errors import LockLostError
-from collector.core.model import Changes, Message, NewRow, RecordType, Retirement, Series, Table, Window
+from collector.core.model import Changes, Message, Move, NewRow, RecordType, Retirement, Series, Table, Window
 from collector.core.shutdown import Stop
 from collector.store.sqlite import SqliteStore
-from tests.fakes import HOUR_MS, NOW_MS, FakePublisher, FakeSource, FakeStore
+from tests.fakes import HOUR_MS, NOW_MS, FakeIntake, FakePublisher, FakeSource, FakeStore
 
 TIMES = [NOW_MS - HOUR_MS * hours for hours in (4, 3, 2)]
 
@@ -25,16 +25,18 @@ def some_changes(table: Table, chance: random.Random) -> Changes:
     return Changes((new,), tuple(Retirement(row.id, row.name, chance.choice(TIMES)) for row in retired))
 
 
-def some_windows(table: Table, chance: random.Random) -> list[Window]:
-    """Windows of some series, a few of them of rows or names that are not there, and a few from another checkpoint."""
-    windows = []
+def some_moves(table: Table, chance: random.Random) -> list[Move]:
+    """Moves of some series, a few of them of rows or names that are not there, and a few from another checkpoint."""
+    moves = [Move(Series(999, "a/0", RecordType.TRAFFIC), TIMES[0], NOW_MS)]
     for row in table.rows:
         record_type = chance.choice(list(RecordType))
         held = row.checkpoints.get(record_type)
         name = row.name if chance.random() < 0.9 else "another"
-        old_ms = held if chance.random() < 0.7 else chance.choice([*TIMES, None])
-        windows.append(Window(Series(row.id, name, record_type), TIMES[0] - 1, chance.choice(TIMES), old_ms))
-    return [*windows, Window(Series(999, "a/0", RecordType.TRAFFIC), TIMES[0], NOW_MS)]
+        from_ms = held if chance.random() < 0.7 else chance.choice([*TIMES, None])
+        to_ms = chance.choice(TIMES)
+        if from_ms is None or from_ms < to_ms:
+            moves.append(Move(Series(row.id, name, record_type), from_ms, to_ms))
+    return moves
 
 
 def test_fake_store_does_what_a_real_one_does(tmp_path: Path) -> None:
@@ -49,8 +51,8 @@ def test_fake_store_does_what_a_real_one_does(tmp_path: Path) -> None:
         changes = some_changes(fake.read(NOW_MS), chance)
         for store in stores:
             store.apply(changes)
-        windows = some_windows(fake.read(NOW_MS), chance)
-        missed = [store.advance(windows) for store in stores]
+        moves = some_moves(fake.read(NOW_MS), chance)
+        missed = [store.advance(moves) for store in stores]
         assert set(missed[0]) == set(missed[1])
         assert fake.read(NOW_MS) == real.read(NOW_MS)
     assert any(not row.active for row in fake.read(NOW_MS).rows)
@@ -103,6 +105,6 @@ def test_fake_source_asks_only_what_is_admitted_and_delivers_it_once() -> None:
     def admit(window: Window) -> bool:
         return window.series.row_id < 3
 
-    source.fetch(windows, admit, lambda _: None, lambda fetched: delivered.append(fetched.window), 0.0)
+    source.fetch(windows, FakeIntake(admit, lambda _: None, lambda fetched: delivered.append(fetched.window)), 0.0)
     assert delivered == windows[:3]
     assert source.latest_ms(NOW_MS) == source.list(NOW_MS).time_ms == NOW_MS

@@ -12,6 +12,7 @@ from collector.core.model import RecordType, Series, Window
 from collector.core.shutdown import Stop
 from collector.source.http.client import Answer, NotAskedError
 from collector.source.netbeam.api import Netbeam
+from tests.fakes import FakeIntake
 
 NOW = 1_795_521_600_000
 DATE = "Tue, 24 Nov 2026 12:00:00 GMT"
@@ -53,7 +54,7 @@ def listing(value: Any, date: str | None = None) -> Answer:
 def fetched(answer: Answer | CollectorError) -> Fetched:
     source, client = netbeam(answer)
     got: list[Fetched] = []
-    source.fetch([WINDOW], lambda _: True, lambda _: None, got.append, float("inf"))
+    source.fetch([WINDOW], FakeIntake(lambda _: True, lambda _: None, got.append), float("inf"))
     assert client.asked == [f"/devices/a/interfaces/1%2F1/errors?begin={NOW - 900_001}&end={NOW}"]
     assert [each.window for each in got] == [WINDOW]
     return got[0]
@@ -149,13 +150,13 @@ def test_listing_that_works_does_not_end_an_outage_of_the_points() -> None:
     source, client = netbeam(UnavailableError("status 503"))
     windows = [Window(Series(n, f"devices/{n}", RecordType.TRAFFIC), NOW - 900_000, NOW) for n in range(30)]
     source._crew._once = True
-    source.fetch(windows, lambda _: True, lambda _: None, lambda _: None, float("inf"))
+    source.fetch(windows, FakeIntake(lambda _: True, lambda _: None, lambda _: None), float("inf"))
     assert source.outage.down
     client.answer = listing([{"resource": "a"}])
     source.list(NOW)
     assert source.outage.down
     client.answer = Answer(404, None, None)
-    source.fetch(windows, lambda _: True, lambda _: None, lambda _: None, float("inf"))
+    source.fetch(windows, FakeIntake(lambda _: True, lambda _: None, lambda _: None), float("inf"))
     assert not source.outage.down
 
 
@@ -194,7 +195,7 @@ def test_a_window_that_ends_later_than_netbeams_clock_is_no_answer(ahead_ms: int
     source, _ = netbeam(Answer(200, {"points": []}, DATE))
     window = Window(WINDOW.series, WINDOW.begin_ms, NOW + ahead_ms)
     got: list[Fetched] = []
-    source.fetch([window], lambda _: True, lambda _: None, got.append, float("inf"))
+    source.fetch([window], FakeIntake(lambda _: True, lambda _: None, got.append), float("inf"))
     assert [each.failure is not None for each in got] == [failed]
 
 

@@ -4,10 +4,8 @@ import sqlite3
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from collector.core.model import Changes, NewRow, RecordType, Retirement, Row, Series, UntrustedRow, Window
+from collector.core.model import Changes, Move, NewRow, RecordType, Retirement, Row, Series, UntrustedRow
 from collector.store import sql
 from collector.store.sql import Result
 from collector.store.sqlite import CREATE, DIALECT
@@ -103,20 +101,14 @@ def test_missing_columns_are_named_whatever_the_case_and_type_of_the_others() ->
     assert sql.lacking(("a",), "X").endswith("lacks the column a")
 
 
-def window(row_id: int, end_ms: int, checkpoint_ms: int | None = None, record_type: RecordType = TRAFFIC) -> Window:
-    return Window(Series(row_id, f"devices/a/interfaces/{row_id}", record_type), checkpoint_ms or T0, end_ms, checkpoint_ms)
+def move(row_id: int, to_ms: int, from_ms: int | None = None, record_type: RecordType = TRAFFIC) -> Move:
+    return Move(Series(row_id, f"devices/a/interfaces/{row_id}", record_type), from_ms, to_ms)
 
 
 def test_windows_that_move_alike_are_one_group() -> None:
-    groups = sql.grouped([window(1, T2), window(2, T2), window(3, T2, T1), window(4, T3), window(5, T2, None, ERRORS)])
-    found = {(each.record_type, each.old_ms, each.new_ms): [one.series.row_id for one in each.windows] for each in groups}
+    groups = sql.grouped([move(1, T2), move(2, T2), move(3, T2, T1), move(4, T3), move(5, T2, None, ERRORS)])
+    found = {key: [each.series.row_id for each in group] for key, group in groups.items()}
     assert found == {(TRAFFIC, None, T2): [1, 2], (TRAFFIC, T1, T2): [3], (TRAFFIC, None, T3): [4], (ERRORS, None, T2): [5]}
-
-
-def test_a_series_newer_checkpoint_is_written_after_its_older_one() -> None:
-    groups = sql.grouped([window(1, T3, T2), window(2, T3), window(1, T2, T1), window(3, T2)])
-    written = [each.new_ms for each in groups for one in each.windows if one.series.row_id == 1]
-    assert written == [T2, T3]
 
 
 class Sqlite:
@@ -150,7 +142,7 @@ class Sqlite:
 def test_checkpoints_of_a_thousand_rows_are_moved_by_one_statement() -> None:
     with Sqlite() as database:
         database.insert(1500)
-        assert sql.advance([window(number, T1) for number in range(1, 1501)], DIALECT, database.execute) == []
+        assert sql.advance([move(number, T1) for number in range(1, 1501)], DIALECT, database.execute) == []
         assert len(database.statements) == 2
         assert set(database.checkpoints().values()) == {str(T1)}
 
@@ -159,25 +151,25 @@ def test_only_windows_whose_row_was_rewound_come_back() -> None:
     with Sqlite() as database:
         database.insert(3)
         database.connection.execute("UPDATE esnet_interfaces SET traffic_until = ? WHERE id = 2", (str(T0),))
-        windows = [window(number, T1) for number in (1, 2, 3)]
-        assert sql.advance(windows, DIALECT, database.execute) == [windows[1]]
+        moves = [move(number, T1) for number in (1, 2, 3)]
+        assert sql.advance(moves, DIALECT, database.execute) == [moves[1]]
         assert database.checkpoints() == {1: str(T1), 2: str(T0), 3: str(T1)}
 
 
 def test_checkpoints_written_before_count_as_moved_when_they_come_again() -> None:
     with Sqlite() as database:
         database.insert(2)
-        windows = [window(1, T1), window(1, T2, T1), window(2, T1)]
+        moves = [move(1, T2), move(2, T1)]
         for _ in range(2):
-            assert sql.advance(windows, DIALECT, database.execute) == []
+            assert sql.advance(moves, DIALECT, database.execute) == []
             assert database.checkpoints() == {1: str(T2), 2: str(T1)}
 
 
 def test_the_row_of_another_name_with_the_same_id_does_not_move() -> None:
     with Sqlite() as database:
         database.insert(2)
-        stranger = Window(Series(1, "devices/a/interfaces/2", TRAFFIC), T0, T1)
-        late = [stranger, window(2, T1)]
+        stranger = Move(Series(1, "devices/a/interfaces/2", TRAFFIC), None, T1)
+        late = [stranger, move(2, T1)]
         assert sql.advance(late, DIALECT, database.execute) == [stranger]
         sql.apply(Changes(retired=(Retirement(1, "devices/A/interfaces/1", T1),)), DIALECT, database.execute)
         row = database.connection.execute("SELECT status, active_until, traffic_until FROM esnet_interfaces WHERE id = 1")
@@ -202,22 +194,3 @@ def test_a_new_row_starts_from_the_checkpoints_that_it_brings() -> None:
             Row(1, "devices/a/interfaces/1", T1, None, {TRAFFIC: T0}),
             Row(2, "devices/a/interfaces/2", T1),
         )
-
-
-DRAWN = st.tuples(
-    st.integers(1, 3), st.sampled_from([TRAFFIC, ERRORS]), st.sampled_from([None, T0, T1]), st.sampled_from([T2, T3])
-)
-
-
-@given(st.lists(DRAWN, max_size=12))
-def test_grouping_keeps_every_window_and_never_goes_back(drawn: list[tuple[int, RecordType, int | None, int]]) -> None:
-    windows = [window(row_id, end_ms, old, record_type) for row_id, record_type, old, end_ms in drawn]
-    groups = sql.grouped(windows)
-    flat = [one for each in groups for one in each.windows]
-    assert sorted(map(repr, flat)) == sorted(map(repr, windows))
-    newest: dict[Series, int] = {}
-    for each in flat:
-        assert each.end_ms >= newest.get(each.series, 0)
-        newest[each.series] = each.end_ms
-    for group in groups:
-        assert len({each.series for each in group.windows}) == len(group.windows)

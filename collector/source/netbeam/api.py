@@ -2,9 +2,9 @@
 
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from collector.core.contracts import Admit, Fetched, Release
+from collector.core.contracts import Fetched, Intake
 from collector.core.counters import Count, Counters
 from collector.core.errors import AnswerError, CollectorError, UnavailableError
 from collector.core.model import JsonObject, Listing, Window, is_time, resource_fault
@@ -25,6 +25,8 @@ SHOWN_CHARACTERS = 80
 class Netbeam:
     """Implements contracts.Source. `once`: an outage ends a fetch, instead of being waited for."""
 
+    name = "Netbeam"
+
     def __init__(
         self,
         config_url: str,
@@ -36,7 +38,7 @@ class Netbeam:
         counters: Counters,
         once: bool = False,
     ) -> None:
-        self.outage = Outage("Netbeam")
+        self.outage = Outage(self.name)
         self._stop = stop
         self._counters = counters
         self._timeout_s = timeout_s
@@ -74,11 +76,9 @@ class Netbeam:
         date_ms = _date_ms(date)
         return now_ms if date_ms is None else min(now_ms, date_ms + int((time.monotonic() - at) * 1000))
 
-    def fetch(
-        self, windows: Sequence[Window], admit: Admit, release: Release, deliver: Callable[[Fetched], None], until: float
-    ) -> None:
+    def fetch(self, windows: Sequence[Window], intake: Intake, until: float) -> None:
         """See contracts.Source; the order is as given but for the breaker's exceptions."""
-        self._crew.fetch(windows, admit, release, deliver, until)
+        self._crew.fetch(windows, intake, until)
 
     def close(self) -> None:
         """Close the connections; afterwards it cannot be used."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from collector.core.backoff import growing
-from collector.core.contracts import Admit, Fetched, Release
+from collector.core.contracts import Fetched, Intake
 from collector.core.model import Window
 from collector.core.outage import Outage
 from collector.core.shutdown import Stop
@@ -31,9 +31,7 @@ source may not be asked any more in this batch: it wants a pause, or the collect
 class _Batch:
     """The windows of one fetch, and who has which. All under the crew's lock."""
 
-    admit: Admit
-    release: Release
-    deliver: Callable[[Fetched], None]
+    intake: Intake
     until: float
     pending: deque[Window]
     taken: int = 0
@@ -108,13 +106,11 @@ class Crew:
         """Whether the source counts as away; that lasts until a window is answered."""
         return self._breaker.mode is Mode.AWAY
 
-    def fetch(
-        self, windows: Sequence[Window], admit: Admit, release: Release, deliver: Callable[[Fetched], None], until: float
-    ) -> None:
+    def fetch(self, windows: Sequence[Window], intake: Intake, until: float) -> None:
         """Ask for these windows; one batch at a time."""
         if self._stop.is_set() or not windows:
             return
-        batch = _Batch(admit, release, deliver, until, deque(windows))
+        batch = _Batch(intake, until, deque(windows))
         lame = {device for device, failures in self._failures.items() if failures >= LAME_FAILURES}
         if lame:
             batch.defer_lame(lame)
@@ -154,7 +150,7 @@ class Crew:
                 self._changed.wait()
 
     def _serve(self, batch: _Batch, window: Window) -> None:
-        admitted = batch.admit(window)
+        admitted = bool(batch.intake.admit((window,)))
         with self._changed:
             ask = admitted and self._all_may_ask()
             if ask:
@@ -167,14 +163,14 @@ class Crew:
             self._ask_for(batch, window, alone=False)
         elif admitted:
             # the source came into doubt meanwhile: the room is for the one that is asked alone
-            batch.release(window)
+            batch.intake.release((window,))
 
     def _ask_for(self, batch: _Batch, window: Window, *, alone: bool) -> None:
         fetched = self._ask(window, alone and self.away, batch.until)
         if fetched is None:
-            batch.release(window)
+            batch.intake.release((window,))
         elif not batch.left:
-            batch.deliver(fetched)
+            batch.intake.deliver(fetched)
         with self._changed:
             batch.asking -= 1
             if fetched is None:
@@ -221,7 +217,7 @@ class Crew:
                 if window is None:
                     self._no_other_left()
                     continue
-            admitted = batch.admit(window)
+            admitted = bool(batch.intake.admit((window,)))
             with self._changed:
                 if not admitted:
                     batch.closed = True

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from collector.config.configuration import MysqlSettings, Secret
-from collector.core.model import Changes, RecordType, Retirement, Row, Series, Window
+from collector.core.model import Changes, Move, RecordType, Retirement, Row, Series
 from collector.store.mysql import MysqlStore
 from tests.servers.databases import Account, DatabaseServer
 
@@ -30,8 +30,8 @@ def settings(server: DatabaseServer, account: Account, **changed: Any) -> MysqlS
     return MysqlSettings(**(values | {"password": Secret(account.password)} | changed))
 
 
-def window(row: Row, end_ms: int, checkpoint_ms: int | None = None) -> Window:
-    return Window(Series(row.id, row.name, TRAFFIC), checkpoint_ms or T0, end_ms, checkpoint_ms)
+def move(row: Row, to_ms: int, from_ms: int | None = None) -> Move:
+    return Move(Series(row.id, row.name, TRAFFIC), from_ms, to_ms)
 
 
 def retire(*rows: tuple[Row, int]) -> Changes:

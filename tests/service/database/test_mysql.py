@@ -10,7 +10,7 @@ import pytest
 
 from collector.config.configuration import Secret
 from collector.core.errors import ConfigurationError, LockLostError, UnavailableError
-from collector.core.model import Changes, NewRow, Retirement, Series, Window
+from collector.core.model import Changes, Move, NewRow, Retirement, Series
 from collector.core.shutdown import Stop
 from collector.store.mysql import MysqlStore
 from tests.servers.databases import Account, DatabaseServer, execute
@@ -25,11 +25,11 @@ from tests.service.database.steps import (
     NewStore,
     Sql,
     in_background,
+    move,
     retire,
     settings,
     wait_until,
     wait_until_waiting,
-    window,
 )
 
 BY_HAND = """CREATE TABLE esnet_interfaces (
@@ -69,8 +69,8 @@ class TestTable:
         assert store.take_lock(0)
         upper, lower = store.read(NOW).rows
         assert (upper.name, lower.name) == ("devices/x/Ae1", "devices/x/ae1")
-        assert store.advance([window(lower, T1)]) == []
-        stranger = Window(Series(upper.id, lower.name, TRAFFIC), T0, T1)
+        assert store.advance([move(lower, T1)]) == []
+        stranger = Move(Series(upper.id, lower.name, TRAFFIC), None, T1)
         assert store.advance([stranger]) == [stranger]
         store.apply(Changes(new=(NewRow("devices/x/AE1", T1),), retired=(Retirement(upper.id, upper.name, T2),)))
         first, second, third = store.read(NOW).rows
@@ -82,7 +82,7 @@ class TestTable:
         shared = [f"(77, 'devices/x/{name}', '1', '{T0}')" for name in ("Ae1", "Be1", "Ce1")]
         sql(f"INSERT INTO esnet_interfaces (id, name, status, active_from) VALUES {', '.join(shared)}")
         first, second, third = (row for row in store.read(NOW).rows if row.id == 77)
-        assert store.advance([window(first, T1), window(third, T1)]) == []
+        assert store.advance([move(first, T1), move(third, T1)]) == []
         store.apply(retire((second, T2)))
         found = [(row.checkpoints, row.active_until_ms) for row in store.read(NOW).rows if row.id == 77]
         assert found == [({TRAFFIC: T1}, None), ({}, T2), ({TRAFFIC: T1}, None)]
@@ -204,7 +204,7 @@ class TestOthersLocks:
         rows = store.read(NOW).rows
         execute(operator, f"UPDATE esnet_interfaces SET errors_until = '{T0}' WHERE id = {rows[1].id}")
         before = rollbacks(sql)
-        with in_background(lambda: store.advance([window(rows[0], T1), window(rows[1], T1)])) as outcome:
+        with in_background(lambda: store.advance([move(rows[0], T1), move(rows[1], T1)])) as outcome:
             wait_until(lambda: rollbacks(sql) > before)
             execute(operator, "COMMIT")
         assert outcome == [[]]

@@ -28,11 +28,11 @@ from tests.service.database.steps import (
     NewStore,
     Sql,
     in_background,
+    move,
     retire,
     settings,
     wait_until,
     wait_until_waiting,
-    window,
 )
 
 
@@ -61,11 +61,11 @@ class TestLostSessions:
         assert not store.holds_lock()
         assert store.outage.down
         with pytest.raises(LockLostError):  # no new session behind anybody's back
-            store.advance([window(rows[0], T1)])
+            store.advance([move(rows[0], T1)])
         assert database_server.connections(account.user) == []
         store.open()
         with pytest.raises(LockLostError):  # a new session, but not yet the lock
-            store.advance([window(rows[0], T1)])
+            store.advance([move(rows[0], T1)])
         standby = new_store()
         standby.open()
         assert standby.take_lock(5)
@@ -73,7 +73,7 @@ class TestLostSessions:
         standby.close()
         assert store.take_lock(5)
         assert store.read(NOW).rows == rows
-        assert store.advance([window(rows[0], T1)]) == []
+        assert store.advance([move(rows[0], T1)]) == []
 
     def test_a_session_killed_between_two_statements_leaves_nothing_half_done(
         self, database_server: DatabaseServer, account: Account, sql: Sql, store: MysqlStore, operator: Any
@@ -98,7 +98,7 @@ class TestLostSessions:
             store.read(NOW)
         store.open()
         assert store.take_lock(0)
-        assert store.advance([window(row, T1) for row in rows]) == []
+        assert store.advance([move(row, T1) for row in rows]) == []
 
     def test_a_lock_that_somebody_else_has_got_is_noticed_before_a_write(
         self, database_server: DatabaseServer, store: MysqlStore, monkeypatch: pytest.MonkeyPatch
@@ -106,7 +106,7 @@ class TestLostSessions:
         rows = store.read(NOW).rows
         store._execute("SELECT RELEASE_LOCK(%s)", [store._lock_name])  # as a second GET_LOCK would do on 5.6
         with pytest.raises(LockLostError, match="does not hold the lock"):
-            store.advance([window(rows[0], T1)])
+            store.advance([move(rows[0], T1)])
         assert not store.holds_lock()
 
     def test_a_short_wait_timeout_on_the_server_does_not_cost_the_lock(
