@@ -11,14 +11,23 @@ from urllib.parse import urlsplit
 
 from collector.config import env_file as sources
 from collector.config import files
-from collector.config.options import BY_NAME, MYSQL_OPTIONS, OPTIONS, RABBIT_OPTIONS, STRICT_TEXTS, UnfitError
+from collector.config.options import (
+    BY_NAME,
+    MYSQL_OPTIONS,
+    NETBEAM_OPTIONS,
+    OPTIONS,
+    RABBIT_OPTIONS,
+    STARDUST_OPTIONS,
+    STRICT_TEXTS,
+    UnfitError,
+)
 from collector.core.errors import ConfigurationError
 from collector.core.model import RecordType
 from collector.core.share import Share
 
 PORT_PLAIN = 5672
 PORT_TLS = 5671
-PREFIXES = ("RMQ_", "NETBEAM_", "MYSQL_")
+PREFIXES = ("RMQ_", "NETBEAM_", "STARDUST_", "MYSQL_")
 """What begins like this and is no option was meant to be one."""
 NOT_OURS = frozenset({"MYSQL_ROOT_PASSWORD"})
 """Of the database's container; stands in the same file."""
@@ -86,9 +95,24 @@ class MysqlSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StardustSettings:
+    """How to reach Stardust; `user` and `password` are both there or both None."""
+
+    url: str
+    index: str
+    timeout_s: float
+    concurrency: int
+    user: str | None = None
+    password: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """All settings. Names that end in `_s` are seconds; README's table of variables says what each one means."""
 
+    source: str
+    """`netbeam` or `stardust`; the settings of the other one have their defaults."""
+    stardust: StardustSettings | None
     netbeam_url: str = field(repr=False)
     netbeam_concurrency: int
     netbeam_rate: float
@@ -135,10 +159,12 @@ class Config:
         draft = _Draft(mapping, without, origins or {})
         get = draft.get
         values: dict[str, Any] = {
+            "source": get("SOURCE"),
             "netbeam_url": get("NETBEAM_URL"),
             "netbeam_concurrency": get("NETBEAM_CONCURRENCY"),
             "netbeam_rate": get("NETBEAM_RATE"),
             "netbeam_timeout_s": get("NETBEAM_TIMEOUT"),
+            "stardust": _stardust(draft) if draft.with_stardust else None,
             "record_types": get("RECORD_TYPES"),
             "poll_interval_s": get("POLL_INTERVAL"),
             "settle_delay_s": get("SETTLE_DELAY"),
@@ -209,7 +235,13 @@ class _Draft:
         self.secrets: list[Secret] = []
         self._mapping = mapping
         self._origins = origins
-        self._left_out = (RABBIT_OPTIONS if "rmq" in without else ()) + (MYSQL_OPTIONS if "mysql" in without else ())
+        self.with_stardust = mapping.get("SOURCE", "").strip().lower() == "stardust"
+        """What belongs to the other source is not looked at: who switches keeps the settings of both."""
+        self._left_out = (
+            *(RABBIT_OPTIONS if "rmq" in without else ()),
+            *(MYSQL_OPTIONS if "mysql" in without else ()),
+            *(NETBEAM_OPTIONS if self.with_stardust else STARDUST_OPTIONS),
+        )
 
     def text(self, name: str) -> str | None:
         """The variable as it was set; None when it was not."""
@@ -218,7 +250,8 @@ class _Draft:
     def get(self, name: str) -> Any:
         """The option's value; after a problem, None."""
         option = BY_NAME[name]
-        text = self.text(name) or option.default
+        default = (self.with_stardust and option.with_stardust) or option.default
+        text = default if option in self._left_out else self.text(name) or default
         if not text:
             if option.required:
                 self.problems.append(f"{name} must be set: {option.meaning}")
@@ -308,6 +341,23 @@ def _rabbit(draft: _Draft) -> RabbitSettings:
         "declare": draft.get("RMQ_DECLARE"),
     }
     return RabbitSettings(**values)
+
+
+def _stardust(draft: _Draft) -> StardustSettings:
+    """Stardust's settings; unfit for use when the draft has problems."""
+    user = draft.get("STARDUST_USER")
+    has_password = bool(draft.text("STARDUST_PASSWORD") or draft.text("STARDUST_PASSWORD_FILE"))
+    if bool(draft.text("STARDUST_USER")) != has_password:
+        draft.problems.append("STARDUST_USER and STARDUST_PASSWORD (or STARDUST_PASSWORD_FILE) must be set together")
+    values = {
+        "url": draft.get("STARDUST_URL"),
+        "index": draft.get("STARDUST_INDEX"),
+        "timeout_s": draft.get("STARDUST_TIMEOUT"),
+        "concurrency": draft.get("STARDUST_CONCURRENCY"),
+        "user": user,
+        "password": draft.secret("STARDUST_PASSWORD") if has_password else None,
+    }
+    return StardustSettings(**values)
 
 
 def _mysql(draft: _Draft) -> MysqlSettings:

@@ -27,6 +27,8 @@ BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0
 _WHOLE = re.compile(r"[0-9]{1,18}")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _SHARE = re.compile(r"([0-9]{1,4})/([0-9]{1,4})")
+_INDEX = re.compile(r"[^-_+A-Z\s\\/*?\"<>|,#:%][^A-Z\s\\/*?\"<>|,#:%]*")
+"""What Elasticsearch takes as a name; no pattern and no list, which would leave out a closed index without a word."""
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST = re.compile(rf"(?=.{{1,253}}\.?\Z){_LABEL}(\.{_LABEL})*\.?")
 
@@ -52,6 +54,8 @@ class Option:
     kind: Kind
     meaning: str
     required: bool = False
+    with_stardust: str = ""
+    """The default with SOURCE=stardust where that is another one."""
 
 
 def _whole(least: int, most: int) -> Kind:
@@ -130,6 +134,26 @@ def _parse_url(text: str) -> str:
     return stripped.rstrip("/")
 
 
+def _parse_bare_url(text: str) -> str:
+    url = _parse_url(text)
+    if "@" in urlsplit(url).netloc:
+        raise UnfitError("the user and the password have variables of their own")
+    return url
+
+
+def _parse_index(text: str) -> str:
+    index = text.strip()
+    if not _INDEX.fullmatch(index) or len(index.encode()) > SHORT_TEXT_BYTES:
+        raise UnfitError
+    return index
+
+
+def _parse_user(text: str) -> str:
+    if ":" in text:
+        raise UnfitError
+    return text
+
+
 def _parse_host(text: str) -> str:
     host = text.strip()
     if not _HOST.fullmatch(host):
@@ -173,6 +197,9 @@ def _parse_file(text: str) -> str:
 
 
 URL = Kind("an http or https URL in printable ASCII with a host, without a query or fragment", _parse_url)
+BARE_URL = Kind(f"{URL.expected}, and without a user", _parse_bare_url)
+INDEX = Kind("the name of one index, data stream or alias: lower case, no pattern and no list", _parse_index)
+BASIC_USER = Kind("text without a colon", _parse_user)
 HOST = Kind("a host name or an IP address, without scheme and port", _parse_host)
 HOSTS = Kind("a host name or an IP address, or several separated by commas, without scheme and port", _parse_hosts)
 RECORD_TYPES = Kind("a list of " + ", ".join(RecordType) + ", separated by commas, each at most once", _parse_record_types)
@@ -185,17 +212,34 @@ BOOLEAN = _boolean()
 SPAN = _number(0, TEN_YEARS_S)
 PORT = _whole(1, 65_535)
 
+SOURCE_OPTION = Option("SOURCE", "netbeam", _choice("netbeam", "stardust"), "where all comes from: netbeam or stardust")
 NETBEAM_OPTIONS = (
     Option("NETBEAM_URL", "https://esnet-netbeam.appspot.com/api/network/esnet/prod", URL, "Netbeam's base URL, http or https"),
     Option("NETBEAM_CONCURRENCY", "16", _whole(1, 256), "requests to Netbeam at once, at the most (1 to 256)"),
     Option("NETBEAM_RATE", "0", _rate(), "requests to Netbeam a second, at the most; 0: no limit"),
     Option("NETBEAM_TIMEOUT", "30", _number(0, DAY_S, above=True), "seconds for one whole answer of Netbeam (over 0)"),
 )
+STARDUST_OPTIONS = (
+    Option("STARDUST_URL", "https://el.gc1.prod.stardust.es.net:9200", BARE_URL, "Stardust's base URL, http or https"),
+    Option("STARDUST_INDEX", "sd_public_interfaces", INDEX, "the index, or its alias, that holds the interfaces' measurements"),
+    Option("STARDUST_USER", "", BASIC_USER, "Stardust's user, where it wants one; together with its password"),
+    Option("STARDUST_PASSWORD", "", TEXT, "Stardust's password; or STARDUST_PASSWORD_FILE"),
+    Option("STARDUST_PASSWORD_FILE", "", TEXT, "a file that holds Stardust's password, read again for each cycle's listing"),
+    Option("STARDUST_TIMEOUT", "60", _number(0, DAY_S, above=True), "seconds for one whole answer of Stardust (over 0)"),
+    Option("STARDUST_CONCURRENCY", "4", _whole(1, 32), "queries to Stardust at once, at the most (1 to 32)"),
+)
 CYCLE_OPTIONS = (
     Option("RECORD_TYPES", ",".join(RecordType), RECORD_TYPES, "which record types to collect"),
     Option("POLL_INTERVAL", "900", _number(1, TEN_YEARS_S), "seconds from one cycle to the next (from 1)"),
-    Option("SETTLE_DELAY", "900", SPAN, "seconds that Netbeam gets to complete its data (from 0)"),
-    Option("INITIAL_LOOKBACK", "1800", SPAN, "seconds that a new interface is collected back from its first listing (from 0)"),
+    Option(
+        "SETTLE_DELAY", "900", SPAN,
+        "seconds that the source gets to complete its data (from 0); if not set 1800 with Stardust", with_stardust="1800",
+    ),
+    Option(
+        "INITIAL_LOOKBACK", "1800", SPAN,
+        "seconds that a new interface is collected back from its first listing (from 0); if not set 3600 with Stardust",
+        with_stardust="3600",
+    ),
     Option("MAX_WINDOW", "172800", _number(60, TEN_YEARS_S), "seconds that one request asks for, at the most (from 60)"),
     Option("MAX_BACKLOG", "2592000", SPAN, "seconds that are caught up with after a long stop, at the most; 0: no limit"),
     Option("IDLE_BACKOFF", "3600", SPAN, "seconds between requests for a series without points, at the most; 0: all are asked"),
@@ -203,7 +247,7 @@ CYCLE_OPTIONS = (
     Option("MAX_RETIRED_SHARE", "0.2", _number(0, 1), "share of the interfaces that one listing alone may retire (0 to 1)"),
     Option("INTERFACE_SNAPSHOT_INTERVAL", "86400", SPAN, "seconds from one sending of all interfaces to the next (from 0)"),
     Option("SHARD", "1/1", SHARE, "k/n: this collector works on the k-th of n shares of the interfaces (n up to 1000)"),
-)
+)  # fmt: skip
 MESSAGE_OPTIONS = (
     Option("RMQ_EXCHANGE", "osg.psdata.raw", SHORT_TEXT, "the exchange that messages go to"),
     Option("RMQ_INTERFACE_KEY", "esnet_interfaces", SHORT_TEXT, "routing key of the interfaces"),
@@ -241,5 +285,14 @@ WATCHING_OPTIONS = (
     Option("LOG_LEVEL", "INFO", _choice("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "the least level that is logged"),
     Option("LOG_FORMAT", "text", _choice("text", "json"), "text, or json: one object a line"),
 )
-OPTIONS = (*NETBEAM_OPTIONS, *CYCLE_OPTIONS, *MESSAGE_OPTIONS, *RABBIT_OPTIONS, *MYSQL_OPTIONS, *WATCHING_OPTIONS)
+OPTIONS = (
+    SOURCE_OPTION,
+    *NETBEAM_OPTIONS,
+    *STARDUST_OPTIONS,
+    *CYCLE_OPTIONS,
+    *MESSAGE_OPTIONS,
+    *RABBIT_OPTIONS,
+    *MYSQL_OPTIONS,
+    *WATCHING_OPTIONS,
+)
 BY_NAME = {each.name: each for each in OPTIONS}

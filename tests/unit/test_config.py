@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from collector.config import env_file
-from collector.config.configuration import Config, Secret, load
+from collector.config.configuration import Config, Secret, StardustSettings, load
 from collector.config.options import OPTIONS
 from collector.core.errors import ConfigurationError
 from collector.core.model import RecordType
@@ -166,6 +166,56 @@ def test_what_is_replaced_is_neither_required_nor_looked_at() -> None:
     assert (config.rmq, config.mysql, config.traffic_key) == (None, None, "key")
 
 
+STARDUST = REQUIRED | {"SOURCE": "Stardust"}
+
+
+def test_stardust_has_defaults_of_its_own() -> None:
+    config = Config.from_mapping(STARDUST)
+    assert config.source == "stardust"
+    assert config.stardust == StardustSettings(
+        url="https://el.gc1.prod.stardust.es.net:9200", index="sd_public_interfaces", timeout_s=60, concurrency=4
+    )
+    assert (config.settle_delay_s, config.initial_lookback_s) == (1800, 3600)
+    set_all_the_same = Config.from_mapping(STARDUST | {"SETTLE_DELAY": "900", "INITIAL_LOOKBACK": "0"})
+    assert (set_all_the_same.settle_delay_s, set_all_the_same.initial_lookback_s) == (900, 0)
+    assert Config.from_mapping(REQUIRED).stardust is None
+
+
+@pytest.mark.parametrize(
+    ("variable", "values"),
+    [
+        ("STARDUST_URL", ["http://me:url-secret@host", "http://url-secret@host:9200/", "http://host/?a=b", "host:9200"]),
+        ("STARDUST_INDEX", ["_all", "sd_*", "one,two", "Upper", "a/b", "a b", "-x", "x" * 256, "%2e", "a:b"]),
+        ("STARDUST_TIMEOUT", ["0", "-1", "nan"]),
+        ("STARDUST_CONCURRENCY", ["0", "33", "1.5"]),
+    ],
+)
+def test_values_that_stardust_cannot_have_are_one_problem(variable: str, values: list[str]) -> None:
+    for value in values:
+        (problem,) = problems_of(STARDUST | {variable: value})
+        assert problem.startswith(f"{variable} must be ")
+        assert "url-secret" not in problem
+
+
+def test_stardust_s_user_and_password_are_both_there_or_neither(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("file-secret\n")
+    password_file = {"STARDUST_PASSWORD_FILE": str(tmp_path / "password")}
+    for half in ({"STARDUST_USER": "me"}, {"STARDUST_PASSWORD": "secret"}, password_file):
+        (problem,) = problems_of(STARDUST | half)
+        assert "must be set together" in problem
+    stardust = Config.from_mapping(STARDUST | {"STARDUST_USER": "me"} | password_file).stardust
+    assert stardust is not None
+    assert stardust.password is not None
+    assert (stardust.user, stardust.password.read()) == ("me", "file-secret")
+    assert "secret" not in repr(stardust)
+
+
+def test_the_other_source_s_settings_are_not_looked_at() -> None:
+    both = {"NETBEAM_URL": "no url", "NETBEAM_TIMEOUT": "x"}
+    assert Config.from_mapping(STARDUST | both).netbeam_timeout_s == 30
+    assert Config.from_mapping(REQUIRED | {"STARDUST_URL": "no url", "STARDUST_USER": "half"}).stardust is None
+
+
 def test_several_brokers_are_separated_by_commas() -> None:
     config = Config.from_mapping(REQUIRED | {"RMQ_HOST": "a.example, b_2.example ,::1"})
     assert config.rmq is not None
@@ -240,6 +290,7 @@ def test_nothing_prints_a_secret() -> None:
         ("NETBEAM_TIMEOUTS", "NETBEAM_TIMEOUT"),
         ("POLL_INTERVALL", "POLL_INTERVAL"),
         ("LOGLEVEL", "LOG_LEVEL"),
+        ("STARDUST_PASS", "STARDUST_PASSWORD"),
     ],
 )
 def test_a_misspelt_variable_is_a_warning_with_the_nearest_right_one(name: str, nearest: str) -> None:
