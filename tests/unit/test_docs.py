@@ -1,11 +1,13 @@
 """README and docs say what the code says, their links lead somewhere, and they stand on their own."""
 
 import re
+import shlex
 import string
 from pathlib import Path
 
 import pytest
 
+from collector.commands.arguments import parse
 from collector.config.options import OPTIONS
 from collector.watch.metrics import METRICS, PREFIX
 from tests.unit.test_layering import EVERYTHING, MAY_IMPORT
@@ -17,6 +19,14 @@ FENCE = re.compile(r"^( *)```.*?^\1```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 NOT_FOR_READERS = re.compile(r"\bSPEC\b|\bissue \d|\bsessions?\b|\bthe lead\b|/work/|/tmp/h/|\bTODO\b", re.IGNORECASE)
 """What a reader of the repository cannot look up. A connection to MySQL is called a connection."""
+
+COMMAND = re.compile(r"(?:python |`)esnet_collector\.py\b([^`#\n]*)")
+PATH = re.compile(r"(?<![\w./-])(?:tests|docs|sql|\.ci|collector|core|cycle|commands|watch|source|config)/[\w./-]*\w")
+NAME = re.compile(r"\b(?:RMQ|MYSQL|NETBEAM|STARDUST|METRICS|LOG|MAX|COLLECTOR|DB|BROKER)_[A-Z_]+\b")
+NAMES_OF_OTHERS = {"MYSQL_ROOT_PASSWORD", "MYSQL_TRUST_SERVER"} | set(
+    re.findall(r"\$\{([A-Z_]+)", (TOP / "docker-compose.yml").read_text("utf-8"))
+)
+"""What the compose file takes from .env besides the collector's options."""
 
 
 def anchors(page: str) -> set[str]:
@@ -73,3 +83,23 @@ def test_metrics_that_a_page_names_exist() -> None:
     for name, page in PAGES.items():
         for metric in re.findall(rf"\b{PREFIX}[a-z_]+\b", page):
             assert metric.removesuffix("_bucket") in known or metric.startswith(f"{PREFIX}process_"), (name, metric)
+
+
+def test_options_that_a_page_names_exist() -> None:
+    known = {each.name for each in OPTIONS} | NAMES_OF_OTHERS
+    for name, page in PAGES.items():
+        assert set(NAME.findall(page)) <= known, name
+
+
+def test_files_that_a_page_names_are_there() -> None:
+    for name, page in PAGES.items():
+        for path in PATH.findall(page):
+            if path == "docs/watching":  # on its way
+                continue
+            found = [TOP / path, TOP / "collector" / path, TOP / "collector" / f"{path}.py", (TOP / name).parent / path]
+            assert any(each.exists() for each in found), (name, path)
+
+
+@pytest.mark.parametrize("command", sorted({each.strip() for page in PAGES.values() for each in COMMAND.findall(page)}))
+def test_every_command_that_a_page_shows_is_one_that_the_collector_takes(command: str) -> None:
+    assert parse(shlex.split(command)).command
