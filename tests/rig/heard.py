@@ -1,4 +1,4 @@
-"""What was heard on the bus, and whether the consumer could have taken it: the contract of SPEC section 4, written down anew."""
+"""What was heard on the bus, and whether the consumer could have taken it: the rules of docs/messages-and-guarantees.md, written down anew."""
 
 import json
 import math

@@ -118,7 +118,7 @@ def starts_of(
 ) -> list[tuple[TableRow, str, int]]:
     """Every row that is collected and every record type, with the time in ms from which on it is.
 
-    `active_from` less the lookback, but not before what an earlier row of the name covers (SPEC section 3); `starts` has the
+    `active_from` less the lookback, but not before what an earlier row of the name covers; `starts` has the
     exceptions: rows made by hand, those that were new after an absence, and what MAX_BACKLOG skipped.
     """
     given = starts or {}

@@ -19,7 +19,7 @@ CREATE_BY_HAND = """CREATE TABLE esnet_interfaces (
   active_until varchar(13) DEFAULT NULL, errors_until varchar(13) DEFAULT NULL, discards_until varchar(13) DEFAULT NULL,
   traffic_until varchar(13) DEFAULT NULL, PRIMARY KEY (id, name)
 )"""
-"""As the specification's page describes it, with whatever character set the database has."""
+"""As operators make it by hand, with whatever character set the database has."""
 
 
 @dataclass(frozen=True, slots=True)

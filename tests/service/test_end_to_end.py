@@ -163,7 +163,7 @@ def test_interfaces_that_come_and_go_all_the_time_lose_nothing_and_repeat_nothin
 
 
 class TestSignals:
-    """SPEC section 6: the first signal ends it within 8 s with exit code 0, the second at once with 128 and its number."""
+    """The first signal ends it within 8 s with exit code 0, the second at once with 128 and its number."""
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
     def test_a_signal_between_cycles_ends_it_at_once(self, new_rig: NewRig, number: int) -> None:
@@ -219,7 +219,7 @@ class TestSignals:
 
 
 class TestStandby:
-    """SPEC section 7: two collectors on one table never work at the same time."""
+    """Two collectors on one table never work at the same time."""
 
     def test_of_two_that_start_together_one_works_and_the_other_takes_over(self, new_rig: NewRig) -> None:
         rig = new_rig(16, clock=Clock(behind_s=DAY_S, rate=60))

@@ -1,4 +1,4 @@
-"""Exit codes, each row of SPEC section 6's table: what an operator's scripts and a supervisor go by."""
+"""Exit codes, each row of the table in docs/commands.md: what an operator's scripts and a supervisor go by."""
 
 import signal
 import socket

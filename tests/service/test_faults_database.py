@@ -17,7 +17,7 @@ MINUTE_MS = 60_000
 DAY_S = 86_400.0
 PATIENCE_S = 40.0
 STOP_S = 8.0
-"""How long a collector may take to end (SPEC section 6)."""
+"""How long a collector may take to end."""
 
 BETWEEN = {
     "the begin": (b"START TRANSACTION", 1),
@@ -279,7 +279,7 @@ class TestServer:
 
 
 class TestSignalsWhileItHangs:
-    """SPEC section 6: within 8 s, and a second signal at once, whatever the database does."""
+    """A stop ends it within 8 s, and a second signal at once, whatever the database does."""
 
     @pytest.fixture
     def hanging(self, new_rig: NewRig, mariadb: MariaDB) -> Iterator[tuple[Rig, list[Collector]]]:

@@ -1,4 +1,4 @@
-"""Every misbehaviour of Netbeam that SPEC section 1 names, against a collector that runs: nothing good is lost or held up."""
+"""Every misbehaviour of Netbeam that is known, against a collector that runs: nothing good is lost or held up."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Two collectors on one table: who writes is logged by the database itself, by the login of each (SPEC section 7)."""
+"""Two collectors on one table: who writes is logged by the database itself, by the login of each."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Where collection starts and what may hold it back (SPEC sections 2 and 3): each rule in a test of its own, end to end."""
+"""Where collection starts and what may hold it back: each rule in a test of its own, end to end."""
 
 import re
 import shlex

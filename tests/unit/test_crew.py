@@ -326,7 +326,7 @@ def test_pause_that_the_source_wants_ends_the_batch_and_is_no_failure_of_a_devic
 
 
 class TestOneDeviceFails:
-    """SPEC section 3: a window that failed holds up nobody else, however long each of its tries takes."""
+    """A window that failed holds up nobody else, however long each of its tries takes."""
 
     @staticmethod
     def spread() -> list[Window]:

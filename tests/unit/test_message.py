@@ -37,7 +37,7 @@ def strict(body: bytes) -> Any:
 
 
 def indexable(key: str, value: Any) -> bool:
-    """Whether the consumer's index takes a value: SPEC section 4, written anew."""
+    """Whether the consumer's index takes a value, by rules written anew."""
     if value is None:
         return True
     if key in INTEGERS:

@@ -23,7 +23,7 @@ ADDING = (Kind.SHORT_POINTS, Kind.BAD_VALUES, Kind.BAD_TIMES, Kind.HUGE_NUMBERS,
 
 
 def publishable(points: list[Any]) -> list[tuple[Any, ...]]:
-    """What SPEC sections 3 and 4 let through, told again in the plainest way."""
+    """What may be published, told again in the plainest way."""
 
     def number(value: Any) -> bool:
         return value is None or (type(value) in (int, float) and math.isfinite(value) and -(2**63) <= value < 2**63)
