@@ -1,4 +1,4 @@
-"""What was heard on the bus, and whether the consumer could have taken it: the rules of docs/messages-and-guarantees.md, written down anew."""
+"""What was heard on the bus, and whether the consumer could have taken it, by rules that are written down anew here."""
 
 import json
 import math
