@@ -18,7 +18,7 @@ from collector.core.report import CycleOutcome, CycleReport
 from collector.core.shutdown import Stop
 from collector.cycle.cycle import Cycle
 from collector.watch.server import WebServer
-from collector.watch.state import Board, Role
+from collector.watch.state import CollectorState, Role
 
 log = logging.getLogger(__name__)
 
@@ -71,14 +71,21 @@ class Daemon:
         self._cycles = 1 if once else cycles
         self._wall, self._monotonic = wall, monotonic
         self._give_up_at = monotonic() + ONCE_PATIENCE_S if once else math.inf
-        self._board = Board((source.outage, store.outage, publisher.outage), config.poll_interval_s)
+        self._state = CollectorState((source.outage, store.outage, publisher.outage), config.poll_interval_s)
         self._schedule = Schedule(config.poll_interval_s)
 
     def serve(self) -> int:
         """Run until the end; the exit code. Raises ConfigurationError before the first cycle only."""
         web = None
         if self._config.metrics_port and not self._once:
-            web = WebServer(self._config.metrics_host, self._config.metrics_port, self._board, self._counters, self._stop)
+            web = WebServer(
+                self._config.metrics_host,
+                self._config.metrics_port,
+                self._state,
+                self._counters,
+                self._stop,
+                self._config.metrics_hosts,
+            )
             web.start()
         try:
             code = self._work()
@@ -98,7 +105,7 @@ class Daemon:
         patience_s = max(0.0, self._give_up_at - self._monotonic()) if self._once else None
         cycle = wiring.cycle(
             self._config, self._source, self._store, self._publisher, self._stop, self._counters,
-            once=self._once, patience_s=patience_s, beat=self._board.beat, options=self._options,
+            once=self._once, patience_s=patience_s, beat=self._state.beat, options=self._options,
         )  # fmt: skip
         return self._loop(cycle)
 
@@ -123,13 +130,13 @@ class Daemon:
             try:
                 self._store.open()
                 if self._store.take_lock(LOCK_WAIT_S):
-                    if self._board.role is Role.STANDBY:
+                    if self._state.role is Role.STANDBY:
                         log.info("took over, the other collector has ended or lost the lock")
-                    self._board.enter(Role.WORKING)
+                    self._state.enter(Role.WORKING)
                     return True
-                if self._board.role is not Role.STANDBY:
+                if self._state.role is not Role.STANDBY:
                     log.info("standing by, another collector is at work")
-                self._board.enter(Role.STANDBY)
+                self._state.enter(Role.STANDBY)
                 delays = growing(*CONNECT_DELAYS_S)
             except UnavailableError:
                 delay = next(delays)
@@ -151,7 +158,7 @@ class Daemon:
         """The exit code when waiting for the systems or the lock has ended; says for what `--once` waited in vain."""
         if self._stop.is_set():
             return 0
-        if self._board.role is Role.STANDBY:
+        if self._state.role is Role.STANDBY:
             log.error("gave up, another collector is at work patience_seconds=%.0f", ONCE_PATIENCE_S)
         else:
             outages = [each for each in (self._store.outage, self._publisher.outage) if each.down or not each.up_once]
@@ -203,7 +210,7 @@ class Daemon:
         return report
 
     def _note(self, report: CycleReport) -> None:
-        self._board.add(report)
+        self._state.add(report)
         log.info("cycle ended %s", report.line())
         outages = (self._source.outage, self._store.outage, self._publisher.outage)
         down = tuple(each.dependency for each in outages if each.down)
@@ -221,11 +228,11 @@ class Daemon:
                 return
             due = self._monotonic() + self._schedule.until_next(self._wall())
         while not self._stop.is_set() and self._store.holds_lock() and self._monotonic() < due:
-            self._board.beat()
+            self._state.beat()
             self._stop.wait(min(GLANCE_S, due - self._monotonic()))
 
     def _pause(self, seconds: float) -> None:
-        self._board.beat()
+        self._state.beat()
         self._stop.wait(min(seconds, max(0.0, self._give_up_at - self._monotonic())))
 
     def _over(self) -> bool:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from collector.core.report import CycleOutcome
 from collector.watch.format import duration, utc
-from collector.watch.state import BoardSnapshot, Dependency, Role
+from collector.watch.state import Dependency, Role, Snapshot
 
 INTERVALS_WITHOUT_CYCLE = 3
 """So many poll intervals without a completed cycle are a failure (SPEC section 8)."""
@@ -30,8 +30,8 @@ class Health:
         return "standby" if self.role is Role.STANDBY else "ok"
 
 
-def judge(snapshot: BoardSnapshot, now: float) -> Health:
-    """Sum up the board at the monotonic time `now` (SPEC section 8).
+def judge(snapshot: Snapshot, now: float) -> Health:
+    """Sum up the state at the monotonic time `now` (SPEC section 8).
 
     A standby owes no cycle, but it must be able to take over: one whose MySQL or RabbitMQ is down is not well.
     """
@@ -51,7 +51,7 @@ def asked(dependency: Dependency, role: Role) -> bool:
     return role is not Role.STANDBY or dependency.name not in NOT_ASKED_BY_STANDBY
 
 
-def alive(snapshot: BoardSnapshot, now: float) -> bool:
+def alive(snapshot: Snapshot, now: float) -> bool:
     """Whether the main loop turns: its last beat is at most five minutes, or two intervals, old."""
     return now - snapshot.beat <= max(MOST_SILENT_S, 2 * snapshot.poll_interval_s)
 

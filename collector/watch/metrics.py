@@ -1,4 +1,4 @@
-"""The Prometheus metrics: the counters's counts, and gauges from the board. Never a label per interface."""
+"""The Prometheus metrics: the counters's counts, and gauges from the state. Never a label per interface."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from collector import __version__
 from collector.core.counters import BUCKETS_S, Count, Counters
 from collector.watch.health import asked, judge
-from collector.watch.state import Board, BoardSnapshot, Role
+from collector.watch.state import CollectorState, Role, Snapshot
 
 PREFIX = "esnet_collector_"
 
@@ -101,17 +101,17 @@ cycle and are absent before the first one and on a standby."""
 
 
 class _Reading(Collector):
-    """Reads counters and board anew at each scrape."""
+    """Reads counters and state anew at each scrape."""
 
-    def __init__(self, board: Board, counters: Counters, monotonic: Callable[[], float]) -> None:
-        self._board = board
+    def __init__(self, state: CollectorState, counters: Counters, monotonic: Callable[[], float]) -> None:
+        self._state = state
         self._counters = counters
         self._monotonic = monotonic
 
     def collect(self) -> Iterator[Metric]:
         yield from _counters(self._counters)
         yield _latency(self._counters)
-        snapshot = self._board.snapshot()
+        snapshot = self._state.snapshot()
         healthy = judge(snapshot, self._monotonic()).ok
         for description, samples in _state(snapshot, healthy) + _last_cycle(snapshot):
             family = GaugeMetricFamily(description.name, description.help, labels=description.labels)
@@ -141,7 +141,7 @@ def _latency(counters: Counters) -> Metric:
     return family
 
 
-def _state(snapshot: BoardSnapshot, healthy: bool) -> list[tuple[Description, list[Sample]]]:
+def _state(snapshot: Snapshot, healthy: bool) -> list[tuple[Description, list[Sample]]]:
     known = [each for each in snapshot.dependencies if asked(each, snapshot.role)]
     completed_ms = snapshot.last_completed_ms
     return [
@@ -154,7 +154,7 @@ def _state(snapshot: BoardSnapshot, healthy: bool) -> list[tuple[Description, li
     ]
 
 
-def _last_cycle(snapshot: BoardSnapshot) -> list[tuple[Description, list[Sample]]]:
+def _last_cycle(snapshot: Snapshot) -> list[tuple[Description, list[Sample]]]:
     last = snapshot.latest
     if last is None:
         return []
@@ -173,9 +173,9 @@ def _last_cycle(snapshot: BoardSnapshot) -> list[tuple[Description, list[Sample]
 class Metrics:
     """Everything that /metrics shows: the collector's own metrics, and those of its Unix process under the same prefix."""
 
-    def __init__(self, board: Board, counters: Counters, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, state: CollectorState, counters: Counters, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_Reading(board, counters, monotonic))
+        self._registry.register(_Reading(state, counters, monotonic))
         ProcessCollector(namespace=PREFIX.rstrip("_"), registry=self._registry)
 
     def render(self, accept: str = "") -> tuple[bytes, str]:

@@ -10,7 +10,7 @@ from collector.core.report import CycleOutcome, CycleReport
 from collector.watch.charts import plots, undone
 from collector.watch.format import duration, escape, utc
 from collector.watch.health import Health, asked
-from collector.watch.state import BoardSnapshot, Dependency, Role
+from collector.watch.state import Dependency, Role, Snapshot
 from collector.watch.style import STYLE
 
 REFRESH_S = 30
@@ -31,7 +31,7 @@ _ICONS = {
 }
 
 
-def render(snapshot: BoardSnapshot, health: Health, counts: Mapping[tuple[Count, str], int], now_ms: int) -> str:
+def render(snapshot: Snapshot, health: Health, counts: Mapping[tuple[Count, str], int], now_ms: int) -> str:
     """The whole document, as of `now_ms`."""
     kind = _kind(snapshot, health)
     latest = snapshot.latest
@@ -61,19 +61,19 @@ def _favicon(kind: str) -> str:
     return f"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 2 2'%3E{circle}%3C/svg%3E"
 
 
-def _kind(snapshot: BoardSnapshot, health: Health) -> str:
+def _kind(snapshot: Snapshot, health: Health) -> str:
     if not health.ok:
         return "failing"
     return {Role.STARTING: "starting", Role.STANDBY: "standby", Role.WORKING: "ok"}[snapshot.role]
 
 
-def _headline(kind: str, snapshot: BoardSnapshot) -> str:
+def _headline(kind: str, snapshot: Snapshot) -> str:
     if kind == "failing":
         return "Standby needs attention" if snapshot.role is Role.STANDBY else "Needs attention"
     return {"ok": "Collecting", "standby": "Standing by", "starting": "Starting"}[kind]
 
 
-def _state(kind: str, snapshot: BoardSnapshot, health: Health, now_ms: int) -> str:
+def _state(kind: str, snapshot: Snapshot, health: Health, now_ms: int) -> str:
     reasons = _list(health.reasons)
     latest = snapshot.latest
     if latest and latest.reasons and latest.outcome is not CycleOutcome.FAILED:
@@ -85,7 +85,7 @@ def _state(kind: str, snapshot: BoardSnapshot, health: Health, now_ms: int) -> s
     )
 
 
-def _situation(snapshot: BoardSnapshot, now_ms: int) -> str:
+def _situation(snapshot: Snapshot, now_ms: int) -> str:
     """The state in one line."""
     for_s = duration((now_ms - snapshot.role_since_ms) / 1000)
     if snapshot.role is Role.STANDBY:
@@ -127,7 +127,7 @@ def _lag(latest: CycleReport) -> str:
     return _table(("Record type", "Median", "Worst", "Series"), rows, numbers_from=1)
 
 
-def _dependencies(snapshot: BoardSnapshot) -> str:
+def _dependencies(snapshot: Snapshot) -> str:
     if not snapshot.dependencies:
         return _note("None.")
     rows = [
@@ -172,7 +172,7 @@ def _cycles(reports: Sequence[CycleReport]) -> str:
     return _table(("Start (UTC)", "Outcome", "Duration", "Points", "Failed"), rows, numbers_from=2)
 
 
-def _footer(snapshot: BoardSnapshot, counts: Mapping[tuple[Count, str], int]) -> str:
+def _footer(snapshot: Snapshot, counts: Mapping[tuple[Count, str], int]) -> str:
     def total(count: Count) -> str:
         return f"{sum(number for (counted, _), number in counts.items() if counted is count):,}"
 

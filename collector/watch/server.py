@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import http
+import io
 import json
 import logging
 import socket
@@ -10,7 +11,7 @@ import socketserver
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -20,14 +21,17 @@ from collector.core.counters import Counters
 from collector.core.errors import ConfigurationError
 from collector.core.shutdown import Stop
 from collector.watch.health import alive, judge
+from collector.watch.hosts import KnownHosts
 from collector.watch.metrics import Metrics
 from collector.watch.page import CONTENT_SECURITY_POLICY, render
-from collector.watch.state import Board
+from collector.watch.state import CollectorState
 
 log = logging.getLogger(__name__)
 
 CLIENT_TIMEOUT_S = 10.0
-"""A client that neither sends nor takes anything for so long is cut off."""
+"""A client has so long to send its request, and as long again to take the answer."""
+MOST_HEAD_BYTES = 16_384
+"""Of a request's first line and headers together."""
 MOST_CONNECTIONS = 32
 """At once, a thread each; one more cuts off the oldest, so that clients that hang keep nobody out."""
 LINGER_S = 1.0
@@ -57,18 +61,18 @@ def _json(ok: bool, answer: dict[str, object]) -> Reply:
 
 
 class Site:
-    """The answers, each computed anew from the board and the counters."""
+    """The answers, each computed anew from the state and the counters."""
 
     def __init__(
         self,
-        board: Board,
+        state: CollectorState,
         counters: Counters,
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._board = board
+        self._state = state
         self._counters = counters
-        self._metrics = Metrics(board, counters, monotonic)
+        self._metrics = Metrics(state, counters, monotonic)
         self._monotonic = monotonic
         self._now = now
         self._answers = {"/": self._page, "/metrics": self._metric_text, "/healthz": self._health, "/livez": self._life}
@@ -79,7 +83,7 @@ class Site:
         return found(accept) if found else None
 
     def _page(self, accept: str) -> Reply:
-        snapshot = self._board.snapshot()
+        snapshot = self._state.snapshot()
         health = judge(snapshot, self._monotonic())
         document = render(snapshot, health, self._counters.counts(), int(self._now() * 1000))
         return Reply(200, "text/html; charset=utf-8", document.encode())
@@ -89,12 +93,12 @@ class Site:
         return Reply(200, content_type, body)
 
     def _health(self, accept: str) -> Reply:
-        health = judge(self._board.snapshot(), self._monotonic())
+        health = judge(self._state.snapshot(), self._monotonic())
         return _json(health.ok, {"status": health.status, "role": health.role.value, "reasons": list(health.reasons)})
 
     def _life(self, accept: str) -> Reply:
         now = self._monotonic()
-        snapshot = self._board.snapshot()
+        snapshot = self._state.snapshot()
         ok = alive(snapshot, now)
         return _json(ok, {"status": "ok" if ok else "stuck", "seconds_since_turn": round(now - snapshot.beat, 1)})
 
@@ -102,17 +106,41 @@ class Site:
 class _Handler(BaseHTTPRequestHandler):
     """One connection, one request; HTTP/1.0 closes after it."""
 
-    timeout = CLIENT_TIMEOUT_S
     # a request line that cannot be read is not taken for HTTP/0.9, which knows no status
     default_request_version = "HTTP/1.0"
     server: "_Server"
 
+    def handle(self) -> None:
+        """Read the whole head, within its limits, before any of it is looked at."""
+        head = self._head()
+        self.connection.settimeout(CLIENT_TIMEOUT_S)
+        if len(head) > MOST_HEAD_BYTES:
+            self.requestline = self.request_version = self.command = ""
+            self.send_error(431)
+        elif head:
+            self.rfile = io.BytesIO(head)
+            self.handle_one_request()
+
+    def _head(self) -> bytes:
+        """What the client sends up to the first empty line. Raises TimeoutError when that takes too long."""
+        head, until = bytearray(), time.monotonic() + CLIENT_TIMEOUT_S
+        while len(head) <= MOST_HEAD_BYTES and b"\n\r\n" not in head and b"\n\n" not in head:
+            self.connection.settimeout(max(0.001, until - time.monotonic()))
+            received = self.connection.recv(4096)
+            if not received:
+                break
+            head += received
+        return bytes(head)
+
     def do_GET(self) -> None:
+        if not self.server.hosts.known(self.headers.get_all("Host", [])):
+            self.send_error(400)
+            return
         # this thread's top: a page that cannot be made is worth a traceback, not the collector's end
         try:
             reply = self.server.site.answer(self.path.partition("?")[0], self.headers.get("Accept", ""))
         except Exception:
-            log.exception("request could not be answered path=%r", self.path[:200])
+            log.exception("request could not be answered path=%r", self.path)
             self.send_error(500)
             return
         if reply is None:
@@ -143,10 +171,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def _ignore_rest(self) -> None:
-        self.connection.settimeout(LINGER_S)
+        until, ignored = time.monotonic() + LINGER_S, 0
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
-            self.rfile.read(MOST_IGNORED_BYTES)
+            while ignored < MOST_IGNORED_BYTES:
+                self.connection.settimeout(max(0.001, until - time.monotonic()))
+                received = len(self.connection.recv(4096))
+                if not received:
+                    break
+                ignored += received
 
     def version_string(self) -> str:
         return f"esnet-collector/{__version__}"
@@ -164,12 +197,14 @@ class _Server(ThreadingHTTPServer):
     # a port that another program listens on must be an error, not shared
     allow_reuse_port = False
 
-    def __init__(self, family: int, address: tuple[str, int], site: Site, stop: Stop) -> None:
+    def __init__(self, family: int, address: tuple[str, int], site: Site, hosts: KnownHosts, stop: Stop) -> None:
         self.address_family = family
         self.site = site
+        self.hosts = hosts
         self._stop = stop
         self._open: dict[socket.socket, None] = {}
-        self._open_lock = threading.Lock()
+        self._cut_off: set[socket.socket] = set()
+        self._lock = threading.Lock()
         super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
@@ -186,18 +221,24 @@ class _Server(ThreadingHTTPServer):
             raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        with self._open_lock:
-            oldest = next(iter(self._open)) if len(self._open) >= MOST_CONNECTIONS else None
-            if oldest is not None:
+        """A thread for the connection; at most twice `MOST_CONNECTIONS` in all, with those that are just being cut off."""
+        with self._lock:
+            if len(self._open) >= MOST_CONNECTIONS:
+                if len(self._cut_off) >= MOST_CONNECTIONS:
+                    super().shutdown_request(request)
+                    return
+                oldest = next(iter(self._open))
                 del self._open[oldest]
+                self._cut_off.add(oldest)
                 with contextlib.suppress(OSError):
                     oldest.shutdown(socket.SHUT_RDWR)
             self._open[request] = None
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        with self._open_lock:
+        with self._lock:
             self._open.pop(request, None)
+            self._cut_off.discard(request)
             super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -208,12 +249,15 @@ class _Server(ThreadingHTTPServer):
 
 
 class WebServer:
-    """Serves what is on the board, from daemon threads, until closed."""
+    """Serves what the state and the counters say, from daemon threads, until closed. `names` may be asked for as `Host`."""
 
-    def __init__(self, host: str, port: int, board: Board, counters: Counters, stop: Stop) -> None:
+    def __init__(
+        self, host: str, port: int, state: CollectorState, counters: Counters, stop: Stop, names: Iterable[str] = ()
+    ) -> None:
         self._host = host
         self._port = port
-        self._site = Site(board, counters)
+        self._site = Site(state, counters)
+        self._hosts = KnownHosts([host, *names])
         self._stop = stop
         self._server: _Server | None = None
 
@@ -230,7 +274,7 @@ class WebServer:
         except (OSError, UnicodeError) as error:
             raise ConfigurationError(f"METRICS_HOST {self._host} is not an address of this machine: {error}") from error
         try:
-            self._server = _Server(family, (str(address[0]), self._port), self._site, self._stop)
+            self._server = _Server(family, (str(address[0]), self._port), self._site, self._hosts, self._stop)
         except OSError as error:
             raise ConfigurationError(self._fault(error)) from error
         threading.Thread(target=self._serve, args=(self._server,), name="web", daemon=True).start()

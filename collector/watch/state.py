@@ -42,8 +42,8 @@ class Dependency:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BoardSnapshot:
-    """The board at one moment. Wall times are ms UTC; `beat` and `awaited_since` are seconds of the monotonic clock."""
+class Snapshot:
+    """The state at one moment. Wall times are ms UTC; `beat` and `awaited_since` are seconds of the monotonic clock."""
 
     role: Role
     role_since_ms: int
@@ -68,7 +68,7 @@ def completed(report: CycleReport) -> bool:
     return report.outcome is CycleOutcome.COMPLETE
 
 
-class Board:
+class CollectorState:
     """Holds the role, the last reports and the dependencies' outages; safe to use from every thread."""
 
     def __init__(
@@ -122,10 +122,10 @@ class Board:
                 self._awaited_since = self._beat
                 self._last_completed_ms = report.start_ms + int(report.seconds * 1000)
 
-    def snapshot(self) -> BoardSnapshot:
+    def snapshot(self) -> Snapshot:
         """Everything at one moment."""
         with self._lock:
-            return BoardSnapshot(
+            return Snapshot(
                 role=self._role,
                 role_since_ms=self._role_since_ms,
                 started_ms=self._started_ms,

@@ -10,7 +10,7 @@ from collector.core.outage import Outage
 from collector.core.report import CycleOutcome, CycleReport, Lag
 from collector.core.shutdown import Stop
 from collector.watch.server import WebServer
-from collector.watch.state import Board, Role
+from collector.watch.state import CollectorState, Role
 from tests.browser.chromium import Chromium
 
 START_MS = 1_764_000_000_000
@@ -31,12 +31,12 @@ def outages() -> tuple[Outage, ...]:
 
 
 @pytest.fixture
-def board(outages: tuple[Outage, ...]) -> Board:
-    return Board(outages, 900)
+def board(outages: tuple[Outage, ...]) -> CollectorState:
+    return CollectorState(outages, 900)
 
 
 @pytest.fixture
-def url(board: Board) -> Iterator[str]:
+def url(board: CollectorState) -> Iterator[str]:
     server = WebServer("127.0.0.1", 0, board, Counters(), Stop())
     server.start()
     yield f"http://127.0.0.1:{server.port}/"
@@ -58,7 +58,7 @@ def cycle(number: int, outcome: CycleOutcome, *reasons: str) -> CycleReport:
     )
 
 
-def bring_about(state: str, board: Board, outages: tuple[Outage, ...]) -> None:
+def bring_about(state: str, board: CollectorState, outages: tuple[Outage, ...]) -> None:
     """Let the board show that state, with as much as can be to show."""
     if state == "standby":
         board.enter(Role.STANDBY)
@@ -76,7 +76,7 @@ def bring_about(state: str, board: Board, outages: tuple[Outage, ...]) -> None:
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("width", [320, 390, 1100])
 def test_nothing_is_wider_than_the_window(
-    chromium: Chromium, url: str, board: Board, outages: tuple[Outage, ...], state: str, width: int
+    chromium: Chromium, url: str, board: CollectorState, outages: tuple[Outage, ...], state: str, width: int
 ) -> None:
     bring_about(state, board, outages)
     chromium.open(url, width=width)
@@ -97,7 +97,7 @@ def test_colours_follow_what_the_user_likes(chromium: Chromium, url: str, scheme
 
 
 def test_only_the_page_itself_is_loaded_and_nothing_is_complained_about(
-    chromium: Chromium, url: str, board: Board, outages: tuple[Outage, ...]
+    chromium: Chromium, url: str, board: CollectorState, outages: tuple[Outage, ...]
 ) -> None:
     bring_about("failing", board, outages)
     chromium.open(url)
@@ -107,7 +107,9 @@ def test_only_the_page_itself_is_loaded_and_nothing_is_complained_about(
     assert chromium.seen("Runtime.exceptionThrown") == []
 
 
-def test_hostile_text_is_shown_and_not_run(chromium: Chromium, url: str, board: Board, outages: tuple[Outage, ...]) -> None:
+def test_hostile_text_is_shown_and_not_run(
+    chromium: Chromium, url: str, board: CollectorState, outages: tuple[Outage, ...]
+) -> None:
     bring_about("failing", board, outages)
     chromium.open(url)
     assert chromium.seen("Page.javascriptDialogOpening") == []
@@ -115,7 +117,9 @@ def test_hostile_text_is_shown_and_not_run(chromium: Chromium, url: str, board: 
     assert HOSTILE in chromium.value("document.querySelector('section.state').innerText")
 
 
-def test_bars_fill_the_plot_and_are_told_apart(chromium: Chromium, url: str, board: Board, outages: tuple[Outage, ...]) -> None:
+def test_bars_fill_the_plot_and_are_told_apart(
+    chromium: Chromium, url: str, board: CollectorState, outages: tuple[Outage, ...]
+) -> None:
     bring_about("failing", board, outages)
     chromium.open(url)
     assert chromium.value("document.querySelectorAll('figure').length") == 3
@@ -128,7 +132,7 @@ def test_bars_fill_the_plot_and_are_told_apart(chromium: Chromium, url: str, boa
 
 @pytest.mark.parametrize("state", STATES)
 def test_who_cannot_see_the_page_gets_it_read_out(
-    chromium: Chromium, url: str, board: Board, outages: tuple[Outage, ...], state: str
+    chromium: Chromium, url: str, board: CollectorState, outages: tuple[Outage, ...], state: str
 ) -> None:
     bring_about(state, board, outages)
     chromium.open(url)
@@ -144,7 +148,7 @@ def test_who_cannot_see_the_page_gets_it_read_out(
     [("starting", "Starting"), ("working", "Collecting"), ("standby", "Standing by"), ("failing", "Needs attention")],
 )
 def test_state_is_the_first_thing_on_a_phone(
-    chromium: Chromium, url: str, board: Board, outages: tuple[Outage, ...], state: str, headline: str
+    chromium: Chromium, url: str, board: CollectorState, outages: tuple[Outage, ...], state: str, headline: str
 ) -> None:
     bring_about(state, board, outages)
     chromium.open(url, width=390, height=800)

@@ -14,7 +14,7 @@ from collector.core.counters import Counters
 from collector.core.outage import Outage
 from collector.core.shutdown import Stop
 from collector.watch.server import WebServer
-from collector.watch.state import Board
+from collector.watch.state import CollectorState
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,7 +33,7 @@ def file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(rabbit_outage: Outage) -> Iterator[WebServer]:
-    server = WebServer("127.0.0.1", 0, Board([rabbit_outage], 900), Counters(), Stop())
+    server = WebServer("127.0.0.1", 0, CollectorState([rabbit_outage], 900), Counters(), Stop())
     server.start()
     yield server
     server.close()

@@ -17,14 +17,14 @@ from collector.core.outage import Outage
 from collector.core.report import CycleOutcome, CycleReport
 from collector.core.shutdown import Stop
 from collector.watch.page import CONTENT_SECURITY_POLICY
-from collector.watch.server import MOST_CONNECTIONS, WebServer
-from collector.watch.state import Board, BoardSnapshot, Role
+from collector.watch.server import MOST_CONNECTIONS, MOST_HEAD_BYTES, WebServer
+from collector.watch.state import CollectorState, Role, Snapshot
 
 PATHS = ("/", "/metrics", "/healthz", "/livez")
 
 
 class Clock:
-    """The board's monotonic clock, which a test can set back to let time pass."""
+    """The state's monotonic clock, which a test can set back to let time pass."""
 
     def __init__(self) -> None:
         self.ago_s = 0.0
@@ -33,12 +33,12 @@ class Clock:
         return time.monotonic() - self.ago_s
 
 
-class BrokenBoard(Board):
-    """A board that cannot be read while `broken`."""
+class BrokenState(CollectorState):
+    """A state that cannot be read while `broken`."""
 
     broken = False
 
-    def snapshot(self) -> BoardSnapshot:
+    def snapshot(self) -> Snapshot:
         if self.broken:
             raise ZeroDivisionError("no snapshot today")
         return super().snapshot()
@@ -55,8 +55,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def board(mysql: Outage, clock: Clock) -> BrokenBoard:
-    return BrokenBoard([mysql], 900, monotonic=clock)
+def state(mysql: Outage, clock: Clock) -> BrokenState:
+    return BrokenState([mysql], 900, monotonic=clock)
 
 
 @pytest.fixture
@@ -65,8 +65,8 @@ def stop() -> Stop:
 
 
 @pytest.fixture
-def server(board: Board, stop: Stop) -> Iterator[WebServer]:
-    server = WebServer("127.0.0.1", 0, board, Counters(), stop)
+def server(state: CollectorState, stop: Stop) -> Iterator[WebServer]:
+    server = WebServer("127.0.0.1", 0, state, Counters(), stop, ["watch.example.org"])
     server.start()
     yield server
     server.close()
@@ -97,10 +97,10 @@ def test_health_is_200_while_all_is_well(server: WebServer) -> None:
 
 
 def test_health_is_503_with_the_reasons_when_a_cycle_failed_or_a_dependency_is_down(
-    server: WebServer, board: Board, mysql: Outage
+    server: WebServer, state: CollectorState, mysql: Outage
 ) -> None:
-    board.enter(Role.WORKING)
-    board.add(CycleReport(start_ms=1_764_000_000_000, seconds=1, outcome=CycleOutcome.FAILED, reasons=("no listing",)))
+    state.enter(Role.WORKING)
+    state.add(CycleReport(start_ms=1_764_000_000_000, seconds=1, outcome=CycleOutcome.FAILED, reasons=("no listing",)))
     mysql.failed("connection refused")
     status, answer = health(server)
     assert (status, answer["status"], answer["role"]) == (503, "failing", "working")
@@ -110,15 +110,15 @@ def test_health_is_503_with_the_reasons_when_a_cycle_failed_or_a_dependency_is_d
     assert reasons[1:] == ["the last cycle failed: no listing"]
 
 
-def test_standby_is_200_and_says_so(server: WebServer, board: Board) -> None:
-    board.enter(Role.STANDBY)
+def test_standby_is_200_and_says_so(server: WebServer, state: CollectorState) -> None:
+    state.enter(Role.STANDBY)
     assert health(server) == (200, {"status": "standby", "role": "standby", "reasons": []})
 
 
-def test_livez_is_503_once_the_main_loop_has_not_turned_for_long(server: WebServer, board: Board, clock: Clock) -> None:
+def test_livez_is_503_once_the_main_loop_has_not_turned_for_long(server: WebServer, state: CollectorState, clock: Clock) -> None:
     assert health(server, "/livez")[0] == 200
     clock.ago_s = 1801
-    board.beat()
+    state.beat()
     status, answer = health(server, "/livez")
     assert (status, answer["status"]) == (503, "stuck")
 
@@ -171,8 +171,9 @@ def test_every_answer_may_load_and_frame_nothing_and_is_not_kept(server: WebServ
         (b"<script>alert(1)</script>", 400),
         (b"GET / HTTP/<script>", 400),
         (b"GET / HTTP/9.9", 505),
-        (b"GET /" + b"a" * 65_532, 414),
+        (b"GET /" + b"a" * MOST_HEAD_BYTES, 431),
         (b"GET / HTTP/1.1\r\nX: " + b"a" * 65_533, 431),
+        (b"GET / HTTP/1.1" + b"\r\nX: " * 200, 431),
     ],
 )
 def test_garbage_is_refused_without_being_repeated(server: WebServer, request_line: bytes, status: int) -> None:
@@ -182,6 +183,46 @@ def test_garbage_is_refused_without_being_repeated(server: WebServer, request_li
     assert answer.startswith(b"HTTP/1.0 %d " % status)
     assert b"script>" not in answer
     assert health(server)[0] == 200
+
+
+def test_head_of_the_greatest_size_is_read(server: WebServer) -> None:
+    begin, end = b"GET /livez HTTP/1.1\r\nX: ", b"\r\n\r\n"
+    with connect(server) as client:
+        client.sendall(begin + b"a" * (MOST_HEAD_BYTES - len(begin + end)) + end)
+        assert client.makefile("rb").read().startswith(b"HTTP/1.0 200 ")
+
+
+def host_status(server: WebServer, *lines: str) -> int:
+    """What a request with these header lines is answered with."""
+    with connect(server) as client:
+        client.sendall("\r\n".join(["GET /livez HTTP/1.1", *lines, "", ""]).encode())
+        return int(client.makefile("rb").read().split()[1])
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("127.0.0.1", "127.0.0.1:8000", "[::1]:8000", "10.1.2.3", "localhost", "LocalHost:80", "localhost."),
+        *(socket.gethostname(), f"{socket.gethostname()}:8000", "watch.example.org", "Watch.Example.org:443"),
+    ],
+)
+def test_host_that_is_an_address_or_a_known_name_is_answered(server: WebServer, host: str) -> None:
+    assert host_status(server, f"Host: {host}") == 200
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        *(["Host: evil.example"], ["Host: evil.example:8000"], ["Host: localhost.evil.example"], ["Host: 127.0.0.1.nip.io"]),
+        *(["Host: "], ["Host: ::1"], ["Host: [evil.example]"], ["Host: localhost", "Host: evil.example"]),
+    ],
+)
+def test_other_hosts_are_400_so_that_no_web_site_reads_this_through_a_browser(server: WebServer, lines: list[str]) -> None:
+    assert host_status(server, *lines) == 400
+
+
+def test_request_without_a_host_is_no_browser_s_and_is_answered(server: WebServer) -> None:
+    assert host_status(server) == 200
 
 
 def test_requests_leave_no_line_in_the_log(
@@ -195,11 +236,11 @@ def test_requests_leave_no_line_in_the_log(
 
 
 def test_error_in_an_answer_is_500_and_one_line_and_the_next_answer_is_right(
-    server: WebServer, board: BrokenBoard, caplog: pytest.LogCaptureFixture
+    server: WebServer, state: BrokenState, caplog: pytest.LogCaptureFixture
 ) -> None:
-    board.broken = True
+    state.broken = True
     response, body = ask(server, "/healthz")
-    board.broken = False
+    state.broken = False
     assert (response.status, body) == (500, b"500 Internal Server Error\n")
     assert [record.getMessage() for record in caplog.records] == ["request could not be answered path='/healthz'"]
     assert health(server)[0] == 200
@@ -250,36 +291,36 @@ def test_many_at_once_are_all_answered(server: WebServer) -> None:
     assert statuses == [200] * 20
 
 
-def test_port_that_is_taken_is_a_configuration_error(server: WebServer, board: Board, stop: Stop) -> None:
-    second = WebServer("127.0.0.1", server.port, board, Counters(), stop)
+def test_port_that_is_taken_is_a_configuration_error(server: WebServer, state: CollectorState, stop: Stop) -> None:
+    second = WebServer("127.0.0.1", server.port, state, Counters(), stop)
     with pytest.raises(ConfigurationError, match=rf"^METRICS_PORT {server.port} is taken on 127\.0\.0\.1"):
         second.start()
     second.close()
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1", "a" * 70 + ".invalid"])
-def test_host_that_is_not_ours_is_a_configuration_error(board: Board, stop: Stop, host: str) -> None:
+def test_host_that_is_not_ours_is_a_configuration_error(state: CollectorState, stop: Stop, host: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^METRICS_HOST .* is not an address of this machine"):
-        WebServer(host, 0, board, Counters(), stop).start()
+        WebServer(host, 0, state, Counters(), stop).start()
 
 
-def test_closed_server_gives_its_port_back_at_once(board: Board, stop: Stop) -> None:
-    first = WebServer("127.0.0.1", 0, board, Counters(), stop)
+def test_closed_server_gives_its_port_back_at_once(state: CollectorState, stop: Stop) -> None:
+    first = WebServer("127.0.0.1", 0, state, Counters(), stop)
     first.close()
     first.start()
     port = first.port
     health(first)
     first.close()
     first.close()
-    second = WebServer("127.0.0.1", port, board, Counters(), stop)
+    second = WebServer("127.0.0.1", port, state, Counters(), stop)
     second.start()
     assert health(second)[0] == 200
     second.close()
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
-def test_ipv6_address_is_listened_on(board: Board, stop: Stop) -> None:
-    server = WebServer("::1", 0, board, Counters(), stop)
+def test_ipv6_address_is_listened_on(state: CollectorState, stop: Stop) -> None:
+    server = WebServer("::1", 0, state, Counters(), stop)
     server.start()
     with socket.create_connection(("::1", server.port), timeout=10) as client:
         client.sendall(b"GET /livez HTTP/1.0\r\n\r\n")

@@ -6,10 +6,10 @@ import pytest
 
 from collector.core.report import CycleOutcome, CycleReport
 from collector.watch.health import alive, judge
-from collector.watch.state import BoardSnapshot, Dependency, Role
+from collector.watch.state import Dependency, Role, Snapshot
 
 START_MS = 1_764_000_000_000
-HEALTHY = BoardSnapshot(
+HEALTHY = Snapshot(
     role=Role.WORKING,
     role_since_ms=START_MS,
     started_ms=START_MS,

@@ -9,7 +9,7 @@ from collector.core.model import RecordType
 from collector.core.outage import Outage
 from collector.core.report import CycleOutcome, CycleReport, Lag
 from collector.watch.metrics import COUNTERS, METRICS, PREFIX, Metrics
-from collector.watch.state import Board, Role
+from collector.watch.state import CollectorState, Role
 
 START_MS = 1_764_000_000_000
 CYCLE = CycleReport(
@@ -40,13 +40,13 @@ def outages() -> list[Outage]:
 
 
 @pytest.fixture
-def board(outages: list[Outage]) -> Board:
-    return Board(outages, 900, monotonic=lambda: 1000.0)
+def state(outages: list[Outage]) -> CollectorState:
+    return CollectorState(outages, 900, monotonic=lambda: 1000.0)
 
 
 @pytest.fixture
-def metrics(board: Board, counters: Counters) -> Metrics:
-    return Metrics(board, counters, monotonic=lambda: 1000.0)
+def metrics(state: CollectorState, counters: Counters) -> Metrics:
+    return Metrics(state, counters, monotonic=lambda: 1000.0)
 
 
 def scrape(metrics: Metrics) -> Samples:
@@ -63,9 +63,9 @@ def test_every_metric_has_the_prefix_of_the_collector(metrics: Metrics) -> None:
     assert all(each.name.startswith("esnet_collector_") for each in METRICS)
 
 
-def test_list_of_metrics_is_what_is_shown_with_types_labels_and_help(metrics: Metrics, board: Board) -> None:
-    board.enter(Role.WORKING)
-    board.add(CYCLE)
+def test_list_of_metrics_is_what_is_shown_with_types_labels_and_help(metrics: Metrics, state: CollectorState) -> None:
+    state.enter(Role.WORKING)
+    state.add(CYCLE)
     families = list(text_string_to_metric_families(metrics.render()[0].decode()))
     shown = {}
     for family in families:
@@ -116,9 +116,9 @@ def test_latency_histogram_is_cumulative_with_sum_and_count(metrics: Metrics, co
     assert value(metrics, "request_seconds_sum") == pytest.approx(100.335)
 
 
-def test_gauges_show_the_last_cycle(metrics: Metrics, board: Board) -> None:
-    board.enter(Role.WORKING)
-    board.add(CYCLE)
+def test_gauges_show_the_last_cycle(metrics: Metrics, state: CollectorState) -> None:
+    state.enter(Role.WORKING)
+    state.add(CYCLE)
     assert value(metrics, "cycle_seconds") == 42.5
     assert value(metrics, "cycle_database_seconds") == 1.5
     assert value(metrics, "last_completed_cycle_timestamp_seconds") == START_MS / 1000 + 42.5
@@ -138,11 +138,11 @@ def test_gauges_of_the_last_cycle_are_absent_before_the_first(metrics: Metrics) 
     assert value(metrics, "build_info", version=__version__) == 1
 
 
-def test_standby_says_so_and_shows_no_figures_of_an_older_cycle(metrics: Metrics, board: Board) -> None:
-    board.enter(Role.WORKING)
-    board.add(CYCLE)
+def test_standby_says_so_and_shows_no_figures_of_an_older_cycle(metrics: Metrics, state: CollectorState) -> None:
+    state.enter(Role.WORKING)
+    state.add(CYCLE)
     assert value(metrics, "standby") == 0
-    board.enter(Role.STANDBY)
+    state.enter(Role.STANDBY)
     assert value(metrics, "standby") == 1
     assert value(metrics, "lag_seconds", record_type="traffic", stat="worst") is None
     assert value(metrics, "dependency_up", dependency="netbeam") is None
@@ -171,5 +171,5 @@ def test_openmetrics_is_given_to_who_asks_for_it(metrics: Metrics) -> None:
     assert metrics.render()[1].startswith("text/plain")
 
 
-def test_two_instances_do_not_get_into_each_others_way(board: Board, counters: Counters) -> None:
-    assert scrape(Metrics(board, counters)).keys() == scrape(Metrics(board, counters)).keys()
+def test_two_instances_do_not_get_into_each_others_way(state: CollectorState, counters: Counters) -> None:
+    assert scrape(Metrics(state, counters)).keys() == scrape(Metrics(state, counters)).keys()

@@ -15,7 +15,7 @@ from collector.watch.charts import FEWEST_SLOTS
 from collector.watch.format import MOST_CHARACTERS, duration, escape, utc
 from collector.watch.health import Health, judge
 from collector.watch.page import CONTENT_SECURITY_POLICY, MOST_REASONS, SHOWN_CYCLES, render
-from collector.watch.state import BoardSnapshot, Dependency, Role
+from collector.watch.state import Dependency, Role, Snapshot
 from collector.watch.style import STYLE
 
 START_MS = 1_764_000_000_000
@@ -35,7 +35,7 @@ CYCLE = CycleReport(
     failing=(("devices/albq-cr5/interfaces/1%2F1%2F1", 3), ("devices/amst-cr5/interfaces/lo0", 2)),
 )
 UP = Dependency(name="MySQL", down=False, up_once=True, since_ms=START_MS, last_error="")
-WORKING = BoardSnapshot(
+WORKING = Snapshot(
     role=Role.WORKING,
     role_since_ms=START_MS,
     started_ms=START_MS,
@@ -88,7 +88,7 @@ class Reader(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def read(snapshot: BoardSnapshot, at: float = 1.0, counts: dict[tuple[Count, str], int] | None = None) -> Reader:
+def read(snapshot: Snapshot, at: float = 1.0, counts: dict[tuple[Count, str], int] | None = None) -> Reader:
     return Reader(render(snapshot, judge(snapshot, at), counts or {}, NOW_MS))
 
 
@@ -118,7 +118,7 @@ def test_figures_of_the_last_cycle_are_shown() -> None:
 
 
 @pytest.mark.parametrize(("snapshot", "headline"), [(NEW, "Starting"), (STANDBY, "Standing by")])
-def test_page_without_a_single_cycle_has_a_state_and_no_empty_sections(snapshot: BoardSnapshot, headline: str) -> None:
+def test_page_without_a_single_cycle_has_a_state_and_no_empty_sections(snapshot: Snapshot, headline: str) -> None:
     page = read(snapshot)
     assert headline in page.text
     assert "MySQL up since 2025-11-24 16:00:00" in page.text

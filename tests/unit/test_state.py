@@ -1,10 +1,10 @@
-"""The board: what it remembers of cycles and roles."""
+"""The state: what it remembers of cycles and roles."""
 
 import pytest
 
 from collector.core.outage import Outage
 from collector.core.report import CycleOutcome, CycleReport
-from collector.watch.state import KEPT_REPORTS, Board, Role
+from collector.watch.state import KEPT_REPORTS, CollectorState, Role
 
 START_MS = 1_764_000_000_000
 
@@ -28,16 +28,16 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def board(clock: Clock) -> Board:
-    return Board([], 900, clock.monotonic, clock.now)
+def state(clock: Clock) -> CollectorState:
+    return CollectorState([], 900, clock.monotonic, clock.now)
 
 
 def report(outcome: CycleOutcome = CycleOutcome.COMPLETE, moved: int = 0, start_ms: int = START_MS) -> CycleReport:
     return CycleReport(start_ms=start_ms, seconds=12.5, outcome=outcome, checkpoints_moved=moved)
 
 
-def test_new_board_is_starting_and_awaits_a_cycle_from_now_on(board: Board) -> None:
-    snapshot = board.snapshot()
+def test_new_board_is_starting_and_awaits_a_cycle_from_now_on(state: CollectorState) -> None:
+    snapshot = state.snapshot()
     assert (snapshot.role, snapshot.role_since_ms, snapshot.started_ms) == (Role.STARTING, START_MS, START_MS)
     assert (snapshot.awaited_since, snapshot.beat, snapshot.poll_interval_s) == (1000.0, 1000.0, 900)
     assert (snapshot.last_completed_ms, snapshot.reports, snapshot.latest) == (None, (), None)
@@ -55,78 +55,78 @@ def test_new_board_is_starting_and_awaits_a_cycle_from_now_on(board: Board) -> N
     ],
 )
 def test_cycle_counts_as_completed_when_complete_or_cut_with_progress(
-    board: Board, clock: Clock, outcome: CycleOutcome, moved: int, counts: bool
+    state: CollectorState, clock: Clock, outcome: CycleOutcome, moved: int, counts: bool
 ) -> None:
     clock.seconds += 60
-    board.add(report(outcome, moved))
-    snapshot = board.snapshot()
+    state.add(report(outcome, moved))
+    snapshot = state.snapshot()
     assert snapshot.awaited_since == (1060.0 if counts else 1000.0)
     assert snapshot.last_completed_ms == (START_MS + 12_500 if counts else None)
     assert snapshot.latest == report(outcome, moved)
 
 
-def test_only_the_last_reports_are_kept_oldest_first(board: Board) -> None:
+def test_only_the_last_reports_are_kept_oldest_first(state: CollectorState) -> None:
     for number in range(KEPT_REPORTS + 5):
-        board.add(report(start_ms=START_MS + number))
-    kept = board.snapshot().reports
+        state.add(report(start_ms=START_MS + number))
+    kept = state.snapshot().reports
     assert [each.start_ms - START_MS for each in kept] == list(range(5, KEPT_REPORTS + 5))
 
 
-def test_failed_cycle_does_not_forget_when_the_last_one_completed(board: Board) -> None:
-    board.add(report())
-    board.add(report(CycleOutcome.FAILED, start_ms=START_MS + 900_000))
-    assert board.snapshot().last_completed_ms == START_MS + 12_500
+def test_failed_cycle_does_not_forget_when_the_last_one_completed(state: CollectorState) -> None:
+    state.add(report())
+    state.add(report(CycleOutcome.FAILED, start_ms=START_MS + 900_000))
+    assert state.snapshot().last_completed_ms == START_MS + 12_500
 
 
-def test_waiting_for_a_cycle_starts_anew_when_a_standby_takes_over(board: Board, clock: Clock) -> None:
-    board.enter(Role.STANDBY)
+def test_waiting_for_a_cycle_starts_anew_when_a_standby_takes_over(state: CollectorState, clock: Clock) -> None:
+    state.enter(Role.STANDBY)
     clock.seconds += 86_400
-    board.enter(Role.WORKING)
-    snapshot = board.snapshot()
+    state.enter(Role.WORKING)
+    snapshot = state.snapshot()
     assert snapshot.awaited_since == clock.seconds
     assert (snapshot.role, snapshot.role_since_ms) == (Role.WORKING, START_MS + 86_400_000)
 
 
-def test_waiting_for_a_cycle_goes_on_when_starting_becomes_working(board: Board, clock: Clock) -> None:
+def test_waiting_for_a_cycle_goes_on_when_starting_becomes_working(state: CollectorState, clock: Clock) -> None:
     clock.seconds += 5000
-    board.enter(Role.WORKING)
-    assert board.snapshot().awaited_since == 1000.0
+    state.enter(Role.WORKING)
+    assert state.snapshot().awaited_since == 1000.0
 
 
-def test_standby_keeps_its_history_but_has_no_latest_report(board: Board) -> None:
-    board.enter(Role.WORKING)
-    board.add(report(CycleOutcome.FAILED))
-    board.enter(Role.STANDBY)
-    snapshot = board.snapshot()
+def test_standby_keeps_its_history_but_has_no_latest_report(state: CollectorState) -> None:
+    state.enter(Role.WORKING)
+    state.add(report(CycleOutcome.FAILED))
+    state.enter(Role.STANDBY)
+    snapshot = state.snapshot()
     assert len(snapshot.reports) == 1
     assert snapshot.latest is None
 
 
-def test_entering_the_same_role_again_keeps_its_time_and_beats(board: Board, clock: Clock) -> None:
-    board.enter(Role.STANDBY)
+def test_entering_the_same_role_again_keeps_its_time_and_beats(state: CollectorState, clock: Clock) -> None:
+    state.enter(Role.STANDBY)
     clock.seconds += 30
-    board.enter(Role.STANDBY)
-    snapshot = board.snapshot()
+    state.enter(Role.STANDBY)
+    snapshot = state.snapshot()
     assert snapshot.role_since_ms == START_MS
     assert snapshot.beat == clock.seconds
-    assert board.role is Role.STANDBY
+    assert state.role is Role.STANDBY
 
 
-def test_beat_is_the_time_of_the_last_turn(board: Board, clock: Clock) -> None:
+def test_beat_is_the_time_of_the_last_turn(state: CollectorState, clock: Clock) -> None:
     clock.seconds += 7
-    board.beat()
-    assert board.snapshot().beat == 1007.0
+    state.beat()
+    assert state.snapshot().beat == 1007.0
 
 
 def test_dependency_is_up_only_once_it_has_been_used(clock: Clock) -> None:
     outage = Outage("MySQL", clock.monotonic, clock.now)
-    board = Board([outage], 900, clock.monotonic, clock.now)
-    (untried,) = board.snapshot().dependencies
+    state = CollectorState([outage], 900, clock.monotonic, clock.now)
+    (untried,) = state.snapshot().dependencies
     assert (untried.name, untried.up, untried.down) == ("MySQL", False, False)
     outage.ended()
-    (used,) = board.snapshot().dependencies
+    (used,) = state.snapshot().dependencies
     assert used.up
     clock.seconds += 60
     outage.failed("connection refused")
-    (down,) = board.snapshot().dependencies
+    (down,) = state.snapshot().dependencies
     assert (down.up, down.down, down.since_ms, down.last_error) == (False, True, START_MS + 60_000, "connection refused")
