@@ -15,6 +15,8 @@ from tests.unit.test_layering import EVERYTHING, MAY_IMPORT
 TOP = Path(__file__).resolve().parents[2]
 FILES = (TOP / "README.md", *sorted(TOP.glob("docs/**/*.md")))
 PAGES = {path.relative_to(TOP).as_posix(): path.read_text("utf-8") for path in FILES}
+CODE = ("collector", "tests", "docs", "sql")
+CITING = {".py", ".yml", ".yaml", ".json", ".sql", ".html", ".toml", ".txt"}
 FENCE = re.compile(r"^( *)```.*?^\1```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 NOT_FOR_READERS = re.compile(r"\bSPEC\b|\bissue \d|\bsessions?\b|\bthe lead\b|/work/|/tmp/h/|\bTODO\b", re.IGNORECASE)
@@ -83,6 +85,15 @@ def test_metrics_that_a_page_names_exist() -> None:
     for name, page in PAGES.items():
         for metric in re.findall(rf"\b{PREFIX}[a-z_]+\b", page):
             assert metric.removesuffix("_bucket") in known or metric.startswith(f"{PREFIX}process_"), (name, metric)
+
+
+def test_pages_that_code_and_other_files_cite_are_there_with_the_headings_that_they_name() -> None:
+    cited = re.compile(r"\bdocs/([\w/-]+\.md)(?:#([\w-]+))?")
+    for file in (*TOP.glob("*.*"), *TOP.glob(".env*"), *(each for folder in CODE for each in TOP.glob(f"{folder}/**/*.*"))):
+        if file.suffix in CITING or file.name.startswith(".env"):
+            for page, anchor in cited.findall(file.read_text("utf-8")):
+                assert f"docs/{page}" in PAGES, (file, page)
+                assert not anchor or anchor in anchors(PAGES[f"docs/{page}"]), (file, page, anchor)
 
 
 def test_options_that_a_page_names_exist() -> None:
