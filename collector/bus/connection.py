@@ -150,7 +150,7 @@ class Link:
         """Say why, and try again after a delay."""
         self.ready, self.channel, self._blocked = False, None, None
         self.refusal = error if isinstance(error, ConfigurationError) else None
-        self._outage.failed(str(error))
+        self._outage.failed(error)
         delay = jittered(next(self._delays))
         self._retry_at = time.monotonic() + delay
         self.loop.call_later(delay, nothing)

@@ -4,7 +4,6 @@ Points go the way of the cycle (`transfer`), so the same one has the same `messa
 """
 
 import logging
-import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from collector.commands import progress_bar, signals, wiring
+from collector.commands.resume import backfill_command
 from collector.config.configuration import Config
 from collector.core.backoff import growing
 from collector.core.contracts import Publisher, Source, Store
@@ -49,17 +49,16 @@ class Request:
 
     def command(self, begin_ms: int) -> str:
         """The command line that does the same from `begin_ms` on, quoted for a shell."""
-        words = ["python", "esnet_collector.py", "backfill", "--begin", iso(begin_ms), "--end", iso(self.end_ms)]
-        options = {
-            "--interface": self.interface_glob,
-            "--record-type": self.record_type,
-            "--rate": None if self.rate is None else f"{self.rate:.15g}",
-            "--sqlite": self.sqlite,
-            "--env-file": self.env_file,
-        }
-        # with "=", as a value may begin with a hyphen
-        words += [f"{option}={value}" for option, value in options.items() if value is not None]
-        return shlex.join([*words, *(["--stdout"] if self.to_stdout else [])])
+        return backfill_command(
+            begin_ms,
+            self.end_ms,
+            interface=self.interface_glob,
+            record_type=self.record_type,
+            rate=None if self.rate is None else f"{self.rate:.15g}",
+            sqlite=self.sqlite,
+            env_file=self.env_file,
+            to_stdout=self.to_stdout,
+        )
 
 
 def backfill(

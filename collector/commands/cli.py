@@ -111,7 +111,9 @@ def _load_and_warn(given: argparse.Namespace, *replaced: str) -> "Config":
 def _run(given: argparse.Namespace) -> int:
     from collector.commands import run
 
-    return run.run(_load_and_warn(given), once=given.once, sqlite=given.sqlite, to_stdout=given.to_stdout)
+    return run.run(
+        _load_and_warn(given), once=given.once, sqlite=given.sqlite, to_stdout=given.to_stdout, env_file=given.env_file
+    )
 
 
 def _check(given: argparse.Namespace) -> int:

@@ -2,12 +2,13 @@
 
 import logging
 import math
-import shlex
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from collector import __version__
 from collector.commands import signals, wiring
+from collector.commands.resume import backfill_command
 from collector.commands.schedule import Schedule
 from collector.config.configuration import Config
 from collector.core.backoff import growing
@@ -33,16 +34,35 @@ GLANCE_S = 1.0
 CLOSE_S = 1.0
 
 
-def run(config: Config, *, once: bool = False, sqlite: str | None = None, to_stdout: bool = False) -> int:
+def run(
+    config: Config, *, once: bool = False, sqlite: str | None = None, to_stdout: bool = False, env_file: str | None = None
+) -> int:
     """Collect, for ever or one cycle; the exit code. Raises ConfigurationError before the first cycle only."""
-    log.info("collector started version=%s netbeam=%s", __version__, config.netbeam_url_shown)
+    places = wiring.places(config, sqlite, to_stdout)
+    page = None if once else places.page
+    log.info(
+        "collector started version=%s source=%s database=%s exchange=%s poll_interval=%g page=%s share=%s",
+        __version__, places.source, places.database, places.exchange, config.poll_interval_s, page or "none", config.share,
+    )  # fmt: skip
     stop, counters = Stop(), Counters()
     signals.install(stop)
     source = wiring.source(config, stop, counters, once=once)
     store = wiring.store(config, sqlite, stop, counters)
     publisher = wiring.publisher(config, to_stdout, stop, counters)
-    options = (f" --sqlite={shlex.quote(sqlite)}" if sqlite is not None else "") + (" --stdout" if to_stdout else "")
-    return Daemon(config, source, store, publisher, stop, counters, once=once, options=options).serve()
+    command = partial(backfill_command, sqlite=sqlite, to_stdout=to_stdout, env_file=env_file)
+    code = Daemon(config, source, store, publisher, stop, counters, once=once, backfill=command).serve()
+    reason = _reason(code, once)
+    log.log(logging.ERROR if code else logging.INFO, "collector ended exit_code=%d reason=%r", code, reason)
+    return code
+
+
+def _reason(code: int, once: bool) -> str:
+    """Why `run` has ended, for the log's last line; an exception has a line of its own, and who was killed has none."""
+    if signal := signals.taken():
+        return signal
+    if once:
+        return "something was left for the next cycle" if code else "its one cycle is done"
+    return "unexpected error" if code else "nobody reads stdout"
 
 
 class Daemon:
@@ -59,7 +79,7 @@ class Daemon:
         *,
         once: bool = False,
         cycles: int | None = None,
-        options: str = "",
+        backfill: Callable[[int, int], str] = backfill_command,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -67,7 +87,7 @@ class Daemon:
         self._source, self._store, self._publisher = source, store, publisher
         self._stop, self._counters = stop, counters
         self._once = once
-        self._options = options
+        self._backfill = backfill
         self._cycles = 1 if once else cycles
         self._wall, self._monotonic = wall, monotonic
         self._give_up_at = monotonic() + ONCE_PATIENCE_S if once else math.inf
@@ -105,7 +125,7 @@ class Daemon:
         patience_s = max(0.0, self._give_up_at - self._monotonic()) if self._once else None
         cycle = wiring.cycle(
             self._config, self._source, self._store, self._publisher, self._stop, self._counters,
-            once=self._once, patience_s=patience_s, beat=self._state.beat, options=self._options,
+            once=self._once, patience_s=patience_s, beat=self._state.beat, backfill=self._backfill,
         )  # fmt: skip
         return self._loop(cycle)
 

@@ -2,13 +2,16 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from collector.bus.publisher import AmqpPublisher
 from collector.bus.stdout import StdoutPublisher
+from collector.commands.resume import backfill_command
 from collector.config.configuration import Config
 from collector.core.contracts import Publisher, Source, Store
 from collector.core.counters import Counters
 from collector.core.shutdown import Stop
+from collector.core.text import printable
 from collector.cycle.cycle import Cycle, Parts
 from collector.cycle.flow_control import Gate
 from collector.cycle.interface_messages import Announcements
@@ -19,6 +22,28 @@ from collector.cycle.series_state import Memory
 from collector.source.netbeam.api import Netbeam
 from collector.store.mysql import MysqlStore
 from collector.store.sqlite import SqliteStore
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where everything is, in words for an operator; nothing in it is secret."""
+
+    source: str
+    database: str
+    exchange: str
+    page: str | None
+    """The page's address; None without one."""
+
+
+def places(config: Config, sqlite: str | None, to_stdout: bool) -> Places:
+    """Where this configuration has everything."""
+    mysql, rmq = config.mysql, config.rmq
+    database = sqlite if sqlite is not None or mysql is None else f"{mysql.user}@{mysql.host}:{mysql.port}/{mysql.database}"
+    broker = "stdout" if to_stdout or rmq is None else f"{','.join(rmq.hosts)}:{rmq.port}{rmq.vhost}"
+    host = f"[{config.metrics_host}]" if ":" in config.metrics_host else config.metrics_host
+    page = f"http://{host}:{config.metrics_port}/" if config.metrics_port else None
+    exchange = printable(f"{config.exchange} at {broker}")
+    return Places(printable(config.netbeam_url_shown), printable(database), exchange, page)
 
 
 def source(config: Config, stop: Stop, counters: Counters, *, once: bool = False, rate: float | None = None) -> Source:
@@ -87,7 +112,7 @@ def cycle(
     once: bool,
     patience_s: float | None,
     beat: Callable[[], None],
-    options: str = "",
+    backfill: Callable[[int, int], str] = backfill_command,
 ) -> Cycle:
     """The cycle over these systems."""
     door = gate(config, publisher, stop, may_work=store.holds_lock, patience_s=patience_s)
@@ -107,7 +132,7 @@ def cycle(
         ReconcileRules(config.record_types, _ms(config.initial_lookback_s), poll_ms, config.max_retired_share),
         plan_rules(config),
         once=once,
-        options=options,
+        backfill=backfill,
         beat=beat,
     )
 

@@ -5,10 +5,12 @@ import threading
 import time
 from collections.abc import Callable
 
+from collector.core.errors import CollectorError, ConfigurationError
+
 log = logging.getLogger(__name__)
 
 REMINDER_S = 60.0
-"""A continuing outage is said once a minute (SPEC section 8)."""
+"""A continuing outage is said once a minute."""
 
 
 class Outage:
@@ -25,18 +27,22 @@ class Outage:
         self._began = self._said = 0.0
         self._lock = threading.Lock()
 
-    def failed(self, error: str) -> None:
-        """It cannot be used, for this reason; call it at each failed try."""
+    def failed(self, error: str | CollectorError) -> None:
+        """It cannot be used, for this reason; call it at each failed try.
+
+        A refusal at the start has no line here: the program ends by it, and says it then.
+        """
         with self._lock:
             at = self._monotonic()
-            self.last_error = error
+            self.last_error = str(error)
             if not self.down:
                 self.down, self._began, self._said = True, at, at
                 self.since_ms = int(self._now() * 1000)
-                log.warning("%s is not available error=%r", self.dependency, error)
+                if self.up_once or not isinstance(error, ConfigurationError):
+                    log.warning("%s is not available error=%r", self.dependency, self.last_error)
             elif at - self._said >= REMINDER_S:
                 self._said = at
-                log.warning("%s is still not available seconds=%.0f error=%r", self.dependency, at - self._began, error)
+                log.warning("%s is still not available seconds=%.0f error=%r", self.dependency, at - self._began, self.last_error)
 
     def ended(self) -> None:
         """It can be used; call it at each success."""

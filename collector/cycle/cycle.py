@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from collector.core.contracts import Outcome, Publisher, Source, Store
 from collector.core.counters import Count, Counters
 from collector.core.errors import AnswerError, LockLostError, UnavailableError
-from collector.core.model import Listing, Series, Table, iso
+from collector.core.model import Listing, Series, Table
 from collector.core.report import CycleReport
 from collector.core.shutdown import Stop
 from collector.cycle.flow_control import Gate
@@ -55,7 +55,7 @@ class Cycle:
         plan_rules: PlanRules,
         *,
         once: bool = False,
-        options: str = "",
+        backfill: Callable[[int, int], str] = "backfill --begin {} --end {}".format,
         beat: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -63,8 +63,8 @@ class Cycle:
         self._reconcile_rules = reconcile_rules
         self._plan_rules = plan_rules
         self._once = once
-        self._options = options
-        """Of the command line, for the `backfill` command that a warning names: the same table, the same way out."""
+        self._backfill = backfill
+        """The command that a warning names: it publishes what lies between two times."""
         self._beat = beat
         self._monotonic = monotonic
         self._held: dict[str, int] = {}
@@ -187,9 +187,9 @@ class Cycle:
         self._parts.memory.begin(left, continues=continues)
         skipped = [span for span in due if span.skipped_from_ms is not None]
         if skipped:
-            begin = iso(min(span.skipped_from_ms for span in skipped if span.skipped_from_ms is not None))
-            end = iso(max(span.begin_ms for span in skipped))
-            command = f"python esnet_collector.py backfill --begin {begin} --end {end}{self._options}"
+            begin_ms = min(span.skipped_from_ms for span in skipped if span.skipped_from_ms is not None)
+            end_ms = max(span.begin_ms for span in skipped)
+            command = self._backfill(begin_ms, end_ms)
             log.warning("series further behind than MAX_BACKLOG start there series=%d fetch_the_rest=%r", len(skipped), command)
         return due
 

@@ -170,7 +170,7 @@ class MysqlStore:
             except (UnavailableError, ConfigurationError) as error:
                 # to a reader a missing table is an answer, to the one who writes it is a table that somebody dropped
                 if self._locked or not isinstance(error, NoTableError):
-                    self.outage.failed(str(error))
+                    self.outage.failed(error)
                 raise
             finally:
                 if timed:

@@ -131,7 +131,7 @@ class SqliteStore:
             except CollectorError as error:
                 # to a reader a missing table is an answer
                 if not isinstance(error, NoTableError):
-                    self.outage.failed(str(error))
+                    self.outage.failed(error)
                 raise
             finally:
                 self.database_s += time.monotonic() - began

@@ -61,10 +61,10 @@ def waiting(rig: Rig) -> int:
 
 def printed_command(backfill: Collector) -> list[str]:
     """The words of the command that goes on, less the options that the rig gives to every collector."""
-    commands = [line for line in backfill.stdout.splitlines() if line.startswith("python ")]
+    commands = [line for line in backfill.stdout.splitlines() if " backfill " in line]
     assert len(commands) == 1, backfill.stdout
     words = shlex.split(commands[0])
-    assert words[:3] == ["python", PROGRAM.name, "backfill"]
+    assert words[:3] == [sys.executable, str(PROGRAM), "backfill"]
     return [word for word in words[2:] if not word.startswith("--env-file=")]
 
 

@@ -171,7 +171,7 @@ class TestBacklog:
         assert len(skipped) == 15
         (warning,) = collector.log_lines("MAX_BACKLOG")
         assert "series=15" in warning
-        command = re.search(r"python esnet_collector\.py (backfill [^'\"]*)", warning)
+        command = re.search(r"esnet_collector\.py (backfill [^'\"]*)", warning)
         assert command
         backfill = rig.start(*shlex.split(command[1]))
         assert backfill.wait() == 0
