@@ -112,7 +112,7 @@ def _run(given: argparse.Namespace) -> int:
     from collector.commands import run
 
     return run.run(
-        _load_and_warn(given), once=given.once, sqlite=given.sqlite, to_stdout=given.to_stdout, env_file=given.env_file
+        _load(given), once=given.once, sqlite=given.sqlite, to_stdout=given.to_stdout, env_file=given.env_file
     )
 
 

@@ -38,14 +38,16 @@ def run(
     config: Config, *, once: bool = False, sqlite: str | None = None, to_stdout: bool = False, env_file: str | None = None
 ) -> int:
     """Collect, for ever or one cycle; the exit code. Raises ConfigurationError before the first cycle only."""
+    stop, counters = Stop(), Counters()
+    signals.install(stop)  # before the first line of the log, which may hang
     places = wiring.places(config, sqlite, to_stdout)
     page = None if once else places.page
     log.info(
         "collector started version=%s source=%s database=%s exchange=%s poll_interval=%g page=%s share=%s",
         __version__, places.source, places.database, places.exchange, config.poll_interval_s, page or "none", config.share,
     )  # fmt: skip
-    stop, counters = Stop(), Counters()
-    signals.install(stop)
+    for warning in config.warnings:
+        log.warning("%s", warning)
     source = wiring.source(config, stop, counters, once=once)
     store = wiring.store(config, sqlite, stop, counters)
     publisher = wiring.publisher(config, to_stdout, stop, counters)

@@ -1,5 +1,8 @@
-"""Exit codes, each row of the table in docs/commands.md: what an operator's scripts and a supervisor go by."""
+"""Exit codes, each row of the table in docs: what an operator's scripts and a supervisor go by."""
 
+import contextlib
+import os
+import re
 import signal
 import socket
 import subprocess
@@ -342,3 +345,52 @@ def test_once_ends_with_1_after_half_a_minute_beside_a_collector_at_work(misled:
     assert PATIENCE_S - 1 < misled["lock"].seconds < PATIENCE_S + START_S
     assert misled["lock"].log_lines("standing by")
     assert not misled["lock"].cycles()
+
+
+@pytest.mark.parametrize("where", ["a pipe that is full from the start", "a pipe that fills", "a full disk"])
+def test_a_log_that_nobody_takes_does_not_delay_the_end(new_rig: NewRig, where: str) -> None:
+    rig = new_rig(40)
+    reading, writing = os.pipe()
+    if where.endswith("from the start"):
+        fill(writing)
+    stderr = writing if where.startswith("a pipe") else os.open("/dev/full", os.O_WRONLY)
+    command = [sys.executable, str(PROGRAM), "run", "--env-file", "/dev/null"]
+    environment = rig.environment(LOG_LEVEL="DEBUG")
+    with subprocess.Popen(command, env=environment, cwd=rig.directory, stdout=subprocess.DEVNULL, stderr=stderr) as child:
+        try:
+            if where.endswith("from the start"):
+                wait_for(lambda: _catches(child.pid, signal.SIGTERM), what="the handler")
+            else:
+                wait_for(lambda: rig.simulation.counts["listing"] > 1, what="a second cycle")
+            if where.endswith("fills"):
+                fill(writing)  # as much as a long run would
+                asked: list[int] = []
+                wait_for(lambda: asked[-60:].count(_asked(rig, asked)) == 60, what="a collector that waits for the pipe")
+            child.terminate()
+            assert child.wait(8) == 0
+        finally:
+            child.kill()
+    for each in {reading, writing, stderr}:
+        os.close(each)
+
+
+def fill(pipe: int) -> None:
+    """Write until not a byte more fits."""
+    os.set_blocking(pipe, False)
+    for size in (4096, 1):
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(pipe, b"x" * size)
+    os.set_blocking(pipe, True)
+
+
+def _asked(rig: Rig, before: list[int]) -> int:
+    """How many requests there were by now; added to those of earlier looks."""
+    before.append(sum(rig.simulation.counts.values()))
+    return before[-1]
+
+
+def _catches(pid: int, number: int) -> bool:
+    """Whether the process has a handler for this signal."""
+    (caught,) = re.findall(r"SigCgt:\s+(\w+)", Path(f"/proc/{pid}/status").read_text())
+    return bool(int(caught, 16) >> (number - 1) & 1)

@@ -169,7 +169,7 @@ class TestBacklog:
         skipped = [key for key, start_ms in rig.starts.items() if start_ms == begin_ms]
         rig.check_exactly(starts=dict.fromkeys(skipped, limit_ms))
         assert len(skipped) == 15
-        (warning,) = collector.log_lines("MAX_BACKLOG")
+        (warning,) = collector.log_lines("further behind than MAX_BACKLOG")
         assert "series=15" in warning
         command = re.search(r"esnet_collector\.py (backfill [^'\"]*)", warning)
         assert command
@@ -182,7 +182,7 @@ class TestBacklog:
     def test_without_a_limit_everything_is_fetched(self, rig: Rig) -> None:
         at_checkpoint(rig, minute_of(rig) - 3 * HOUR_MS, talkers(rig)[:5])
         collector = rig.once(MAX_BACKLOG=0)
-        assert not collector.log_lines("MAX_BACKLOG")
+        assert not collector.log_lines("further behind than MAX_BACKLOG")
         rig.check()
         assert rig.checkpoints() == {str(minute_of(rig))}
 
