@@ -1,17 +1,18 @@
-"""Where every series stands, as far as the table tells: a function of the table, an explicit now and the settings.
+"""Up to where every series has points, as far as the table tells: a function of the table, an explicit now and the settings.
 
-The collector's own lag (`progress`) leaves idle series out. The table does not know them, so here they are as far behind
-as `IDLE_BACKOFF` lets them fall, and only beyond that is a series late.
+A checkpoint follows the newest point. A series *talks* while its checkpoint lies less than LATE_DATA behind what is settled;
+one that has been silent for longer trails by LATE_DATA, and its checkpoint says no more than that.
 """
 
 import enum
 import statistics
-from collections.abc import Iterable
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
-from collector.core.model import RecordType, Row, Series, Table, UntrustedRow
-from collector.core.report import Lag
-from collector.cycle.plan import PlanRules, begin_of, collected
+from collector.core.model import RecordType, Row, Table, UntrustedRow
+
+ALLOWANCE_S = 600.0
+"""A series that is two poll intervals and this much behind has had no points for a while."""
 
 
 class State(enum.StrEnum):
@@ -26,17 +27,38 @@ class State(enum.StrEnum):
     """Active, and not collected: an earlier active row has the same name."""
 
 
+class Voice(enum.StrEnum):
+    """Whether a series has points."""
+
+    TALKING = "talking"
+    SILENT = "silent"
+    """For LATE_DATA or longer."""
+    UNHEARD = "no points yet"
+    """It has no checkpoint."""
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far one series has come."""
+    """One series: its checkpoint, and how far that is behind what is settled, or behind the end of a retired row."""
 
-    series: Series
+    row: Row
+    record_type: RecordType
     checkpoint_ms: int | None
-    reached_ms: int
-    """The checkpoint, or where a series without one begins."""
-    behind_s: float
-    """Behind what is due: `now - SETTLE_DELAY`, or the row's `active_until` when that is earlier."""
-    late: bool
+    behind_s: float | None
+    """None without a checkpoint."""
+    voice: Voice
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How far the talking series of one record type are behind, and how many others there are; all of active rows."""
+
+    talking: int
+    median_s: float | None
+    """None when none talks; so is `worst_s`."""
+    worst_s: float | None
+    silent: int
+    unheard: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +71,32 @@ class RowStanding:
 
 
 @dataclass(frozen=True, slots=True)
+class LagRules:
+    """What talking means. Where `late_s` is not over `pause_s`, every series with a checkpoint talks."""
+
+    record_types: tuple[RecordType, ...]
+    settle_s: float
+    late_s: float
+    poll_s: float
+
+    @property
+    def pause_s(self) -> float:
+        """A series further behind than this has had no points for a while."""
+        return 2 * self.poll_s + ALLOWANCE_S
+
+    def voice(self, behind_s: float | None) -> Voice:
+        """Of a series that is so far behind."""
+        if behind_s is None:
+            return Voice.UNHEARD
+        return Voice.TALKING if self.late_s <= self.pause_s or behind_s < self.late_s else Voice.SILENT
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
-    """The whole table at one moment; `late_after_s` is how far behind a series may be before it is late."""
+    """The whole table at one moment."""
 
     now_ms: int
-    due_ms: int
-    late_after_s: float
+    settled_ms: int
     rows: tuple[RowStanding, ...]
     untrusted: tuple[UntrustedRow, ...]
 
@@ -62,62 +104,47 @@ class Standing:
         """The rows in that state."""
         return sum(each.state is state for each in self.rows)
 
-    def positions(self, *states: State) -> list[Position]:
-        """The series of the rows in these states."""
-        return [position for each in self.rows if each.state in states for position in each.positions]
-
-    @property
-    def late(self) -> list[Position]:
-        """The late series among those that are collected."""
-        return [each for each in self.positions(State.ACTIVE, State.DRAINING) if each.late]
+    def active(self, record_type: RecordType | None = None) -> list[Position]:
+        """The series of active rows, of one record type or of all."""
+        positions = [position for each in self.rows if each.state is State.ACTIVE for position in each.positions]
+        return [each for each in positions if record_type in (None, each.record_type)]
 
     def lag(self) -> dict[RecordType, Lag]:
-        """How far the active series of each record type are behind."""
-        behind: dict[RecordType, list[float]] = {}
-        for each in self.positions(State.ACTIVE):
-            behind.setdefault(each.series.record_type, []).append(each.behind_s)
-        return {key: Lag(max(values), statistics.median(values), len(values)) for key, values in behind.items()}
+        """By record type."""
+        return {each: _lag(self.active(each)) for each in dict.fromkeys(each.record_type for each in self.active())}
 
     def furthest(self, most: int) -> list[Position]:
-        """The series that are furthest behind, at most so many; those that are not behind at all are left out."""
-        behind = [each for each in self.positions(State.ACTIVE, State.DRAINING) if each.behind_s > 0]
-        return sorted(behind, key=lambda each: (-each.behind_s, each.series.name, each.series.record_type))[:most]
+        """The talking series that are furthest behind, at most so many; those that are not behind at all are left out."""
+        behind = [each for each in self.active() if each.voice is Voice.TALKING and each.behind_s]
+        return sorted(behind, key=lambda each: (-(each.behind_s or 0), each.row.name, each.record_type))[:most]
 
     def of(self, name: str) -> "Standing":
         """The part of it that one name has."""
         rows = tuple(each for each in self.rows if each.row.name == name)
-        untrusted = tuple(each for each in self.untrusted if each.name == name)
-        return Standing(self.now_ms, self.due_ms, self.late_after_s, rows, untrusted)
+        return Standing(self.now_ms, self.settled_ms, rows, tuple(each for each in self.untrusted if each.name == name))
 
 
-def stand(table: Table, now_ms: int, rules: PlanRules, late_after_s: float) -> Standing:
-    """Judge every row of the table."""
-    due_ms = now_ms - rules.settle_ms
-    taken = {(row.id, row.name): earlier for row, earlier in collected(table.rows)}
+def stand(table: Table, collected: Set[int], due: Set[int], now_ms: int, rules: LagRules) -> Standing:
+    """Judge every row. `collected` are the ids of the rows that are, `due` those of which anything is due."""
+    settled_ms = now_ms - round(rules.settle_s * 1000)
     rows = []
     for row in table.rows:
-        earlier = taken.get((row.id, row.name))
-        if earlier is None:
+        if row.id not in collected:
             rows.append(RowStanding(row, State.DOUBLE, ()))
             continue
-        positions = tuple(_position(row, each, earlier, due_ms, rules, late_after_s) for each in rules.record_types)
-        rows.append(RowStanding(row, _state(row, positions), positions))
-    return Standing(now_ms, due_ms, late_after_s, tuple(rows), table.untrusted)
+        state = State.ACTIVE if row.active else State.DRAINING if row.id in due else State.RETIRED
+        rows.append(RowStanding(row, state, tuple(_position(row, each, settled_ms, rules) for each in rules.record_types)))
+    return Standing(now_ms, settled_ms, tuple(rows), table.untrusted)
 
 
-def _position(
-    row: Row, record_type: RecordType, earlier: Iterable[Row], due_ms: int, rules: PlanRules, late_after_s: float
-) -> Position:
-    reached_ms = begin_of(row, record_type, earlier, rules.lookback_ms)
-    end_ms = due_ms if row.active_until_ms is None else min(due_ms, row.active_until_ms)
-    # a row that is still draining is judged by now, like all others: the little that it lacks should have come long ago
-    late = reached_ms < end_ms and (due_ms - reached_ms) / 1000 > late_after_s
-    series = Series(row.id, row.name, record_type)
-    return Position(series, row.checkpoints.get(record_type), reached_ms, max(0, end_ms - reached_ms) / 1000, late)
+def _position(row: Row, record_type: RecordType, settled_ms: int, rules: LagRules) -> Position:
+    checkpoint_ms = row.checkpoints.get(record_type)
+    end_ms = settled_ms if row.active_until_ms is None else min(settled_ms, row.active_until_ms)
+    behind_s = None if checkpoint_ms is None else max(0, end_ms - checkpoint_ms) / 1000
+    return Position(row, record_type, checkpoint_ms, behind_s, rules.voice(behind_s))
 
 
-def _state(row: Row, positions: Iterable[Position]) -> State:
-    until_ms = row.active_until_ms
-    if until_ms is None:
-        return State.ACTIVE
-    return State.DRAINING if any(each.reached_ms < until_ms for each in positions) else State.RETIRED
+def _lag(positions: Sequence[Position]) -> Lag:
+    behind = [each.behind_s for each in positions if each.voice is Voice.TALKING and each.behind_s is not None]
+    silent, unheard = (sum(each.voice is voice for each in positions) for voice in (Voice.SILENT, Voice.UNHEARD))
+    return Lag(len(behind), statistics.median(behind) if behind else None, max(behind, default=None), silent, unheard)

@@ -1,103 +1,100 @@
-"""`status`: how far each record type has been collected, by the table alone.
+"""`status`: up to where there are points, by the table alone.
 
 Works beside a running collector or without one: it takes no lock, writes nothing, and asks nobody but the database.
 """
 
-import difflib
 import json
 import logging
-import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from collector.commands import wiring
-from collector.commands.lag import Position, RowStanding, Standing, State, stand
+from collector.commands.lag import LagRules, Position, RowStanding, Standing, State, Voice, stand
+from collector.commands.nearest import nearest
 from collector.config.configuration import Config
 from collector.core import outage
 from collector.core.errors import CollectorError
-from collector.core.model import Series, Table, Window
+from collector.core.model import Table
 from collector.core.shutdown import Stop
-from collector.cycle.plan import PlanRules, spans
+from collector.core.text import printable
+from collector.cycle.plan import collected, spans
 from collector.watch.format import duration, utc
 
 log = logging.getLogger(__name__)
 
 FURTHEST = 10
-SUGGESTED = 5
-_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
+UNTRUSTED = 10
 
 
 def status(config: Config, *, sqlite: str | None, as_json: bool, max_lag_s: float | None, name: str | None) -> int:
     """Print where the table stands, or where one interface does; the exit code.
 
-    1: the database cannot be read, no such interface, or, with `max_lag_s`, too far behind.
+    1: the database cannot be read, no such interface, or, with `max_lag_s`, too far behind; the reason comes first.
     """
     now_ms = int(time.time() * 1000)
-    table = _read(config, sqlite, now_ms)
+    database = wiring.places(config, sqlite, to_stdout=True).database
+    table = _read(config, sqlite, now_ms, say=max_lag_s is not None and not as_json)
     if table is None:
         return 1
-    rules = wiring.plan_rules(config)
-    standing = stand(table, now_ms, rules, config.idle_backoff_s + 2 * config.poll_interval_s)
-    due: dict[Series, Window] = {}
+    rules = LagRules(config.record_types, config.settle_delay_s, config.late_data_s, config.poll_interval_s)
+    plan = wiring.plan_rules(config)
+    ids = {row.id for row, _ in collected(table.rows)}
+    standing = stand(table, ids, {span.series.row_id for span in spans(table, now_ms, plan)}, now_ms, rules)
     if name is not None:
         whole, standing = standing, standing.of(name)
         if not (standing.rows or standing.untrusted):
-            log.error("no interface %s in the table%s", ascii(name), _nearest(name, whole))
+            elsewhere = "" if config.share.holds(name) else f", share {config.share}, which it does not belong to"
+            names = (each.row.name for each in whole.rows)
+            log.error("no interface %s in the table%s%s", ascii(name), elsewhere, nearest(name, names))
             return 1
-        due = _due(Table(tuple(each for each in table.rows if each.name == name)), now_ms, rules)
     faults = [] if max_lag_s is None else judge(standing, max_lag_s)
     if as_json:
-        figures = overview(standing) if name is None else {"name": name, **explanation(standing, due)}
-        print(json.dumps({**figures, "max_lag_s": max_lag_s, "faults": faults}, indent=2))
+        figures = overview(standing) if name is None else {"name": name, **explanation(standing)}
+        print(json.dumps({"database": database, **figures, "max_lag_s": max_lag_s, "faults": faults}, indent=2))
     else:
-        print("\n".join(overview_lines(standing) if name is None else explanation_lines(name, standing, due)))
-    for fault in faults:
-        log.error("%s", fault)
+        lines = overview_lines(standing) if name is None else explanation_lines(name, standing, rules)
+        # a monitoring system shows the first line
+        first = [] if max_lag_s is None else [f"LATE: {'; '.join(faults)}" if faults else f"ok: within {max_lag_s:g} s"]
+        print("\n".join([*first, f"{database}, share {config.share}" if not config.share.whole else database, *lines]))
     return 1 if faults else 0
 
 
 def judge(standing: Standing, max_lag_s: float) -> list[str]:
-    """What `--max-lag` finds wrong, a line each."""
+    """What `--max-lag` finds wrong."""
+    lags = standing.lag()
     faults = [
-        f"{record_type}: the median of {lag.series} active series is {lag.median_s:.0f} s behind, more than {max_lag_s:g} s"
-        for record_type, lag in standing.lag().items()
-        if lag.median_s > max_lag_s
+        f"{record_type}: the median of {lag.talking} talking series is {lag.median_s:.0f} s behind, more than {max_lag_s:g} s"
+        for record_type, lag in lags.items()
+        if lag.median_s is not None and lag.median_s > max_lag_s
     ]
+    silent = sum(lag.silent for lag in lags.values())
+    if silent and not any(lag.talking for lag in lags.values()):
+        faults.append(f"none of the {silent} series that have had points talks")
     if standing.untrusted and not standing.count(State.ACTIVE):
         faults.append(f"none of the {len(standing.untrusted)} rows can be trusted")
-    if late := standing.late:
-        worst = max(late, key=lambda each: each.behind_s)
-        faults.append(
-            f"{len(late)} series {'is' if len(late) == 1 else 'are'} late, more than {standing.late_after_s:g} s behind:"
-            f" {worst.series.name} {worst.series.record_type} has come to {utc(worst.reached_ms)} UTC"
-        )
     return faults
 
 
 def overview(standing: Standing) -> dict[str, Any]:
     """The figures of the whole table, for `--json`."""
-    late = standing.late
     return {
         "time_ms": standing.now_ms,
-        "due_until_ms": standing.due_ms,
-        "interfaces": {
-            **{state.value: standing.count(state) for state in State},
-            "untrusted": len(standing.untrusted),
-        },
+        "settled_ms": standing.settled_ms,
+        "interfaces": {**{state.value: standing.count(state) for state in State}, "untrusted": len(standing.untrusted)},
         "lag": {
             record_type.value: {
-                "worst_s": lag.worst_s,
+                "talking": lag.talking,
                 "median_s": lag.median_s,
-                "series": lag.series,
-                "late": sum(each.series.record_type is record_type for each in late),
+                "worst_s": lag.worst_s,
+                "silent": lag.silent,
+                "no_points_yet": lag.unheard,
             }
             for record_type, lag in standing.lag().items()
         },
-        "late": len(late),
-        "late_after_s": standing.late_after_s,
-        "furthest_behind": [{"name": each.series.name, **_figures(each)} for each in standing.furthest(FURTHEST)],
+        "furthest_behind": [{"name": each.row.name, **_figures(each)} for each in standing.furthest(FURTHEST)],
+        "untrusted": [{"id": each.id, "name": each.name, "reason": each.reason} for each in standing.untrusted],
     }
 
 
@@ -106,32 +103,31 @@ def overview_lines(standing: Standing) -> list[str]:
     shown = {**{state.value: standing.count(state) for state in State}, "untrusted": len(standing.untrusted)}
     if not shown[State.DOUBLE.value]:
         del shown[State.DOUBLE.value]
-    late = standing.late
+    lags = [
+        (record_type.value, f"{lag.talking:,}", _span(lag.median_s), _span(lag.worst_s), f"{lag.silent:,}", f"{lag.unheard:,}")
+        for record_type, lag in standing.lag().items()
+    ]
     lines = [
-        f"{utc(standing.now_ms)} UTC; points are due up to {utc(standing.due_ms)} UTC",
+        f"{utc(standing.now_ms)} UTC; points are settled up to {utc(standing.settled_ms)} UTC",
         "",
         *_aligned([("interfaces", *shown), ("", *(f"{count:,}" for count in shown.values()))]),
         "",
-        *_aligned(
-            [("active series", "worst", "median", "series")]
-            + [
-                (record_type.value, duration(lag.worst_s), duration(lag.median_s), f"{lag.series:,}")
-                for record_type, lag in standing.lag().items()
-            ]
-        ),
-        "",
-        f"late series: {len(late):,} (more than {duration(standing.late_after_s)} behind)",
+        *_aligned([("series", "talking", "median behind", "worst behind", "silent", "no points yet"), *lags]),
     ]
     if furthest := standing.furthest(FURTHEST):
         rows = [
-            (each.series.name, each.series.record_type.value, duration(each.behind_s), utc(each.reached_ms), "late" * each.late)
+            (printable(each.row.name), each.record_type.value, _span(each.behind_s), utc(each.checkpoint_ms or 0))
             for each in furthest
         ]
-        lines += ["", *_aligned([("furthest behind", "", "behind", "has come to (UTC)", ""), *rows], left=2)]
+        lines += ["", *_aligned([("furthest behind", "", "behind", "points up to (UTC)"), *rows], left=2)]
+    if standing.untrusted:
+        lines += ["", *(f"{_untrusted(each.id, each.reason)}: {printable(each.name)}" for each in standing.untrusted[:UNTRUSTED])]
+        if (more := len(standing.untrusted) - UNTRUSTED) > 0:
+            lines.append(f"and {more:,} rows more")
     return lines
 
 
-def explanation(standing: Standing, due: dict[Series, Window]) -> dict[str, Any]:
+def explanation(standing: Standing) -> dict[str, Any]:
     """One interface's rows, for `--json`."""
     rows: list[dict[str, Any]] = [
         {
@@ -139,23 +135,27 @@ def explanation(standing: Standing, due: dict[Series, Window]) -> dict[str, Any]
             "state": each.state.value,
             "active_from_ms": each.row.active_from_ms,
             "active_until_ms": each.row.active_until_ms,
-            "series": [{**_figures(position), "due": _window(due.get(position.series))} for position in each.positions],
+            "series": [_figures(position) for position in each.positions],
         }
         for each in standing.rows
     ]
     untrusted = [{"id": each.id, "state": "untrusted", "reason": each.reason} for each in standing.untrusted]
-    return {"time_ms": standing.now_ms, "due_until_ms": standing.due_ms, "rows": rows + untrusted}
+    return {"time_ms": standing.now_ms, "settled_ms": standing.settled_ms, "rows": rows + untrusted}
 
 
-def explanation_lines(name: str, standing: Standing, due: dict[Series, Window]) -> list[str]:
+def explanation_lines(name: str, standing: Standing, rules: LagRules) -> list[str]:
     """The same for people."""
-    lines = [ascii(name)[1:-1], f"{utc(standing.now_ms)} UTC; points are due up to {utc(standing.due_ms)} UTC"]
+    lines = [ascii(name)[1:-1], f"{utc(standing.now_ms)} UTC; points are settled up to {utc(standing.settled_ms)} UTC"]
     for each in standing.rows:
-        positions = [_position_line(position, each.state, due.get(position.series)) for position in each.positions]
-        lines += ["", _row_line(each), *_aligned(positions, left=5)]
+        positions = [(f"  {position.record_type}", _told(position, each.state, rules)) for position in each.positions]
+        lines += ["", _row_line(each), *_aligned(positions, left=2)]
     for row in standing.untrusted:
-        lines += ["", f"row {row.id}: cannot be trusted and is left alone, {row.reason}"]
+        lines += ["", _untrusted(row.id, row.reason)]
     return lines
+
+
+def _untrusted(row_id: int, reason: str) -> str:
+    return f"row {row_id}: cannot be trusted and is left alone, {printable(reason)}"
 
 
 def _row_line(each: RowStanding) -> str:
@@ -171,30 +171,38 @@ def _row_line(each: RowStanding) -> str:
     }[each.state]
 
 
-def _position_line(position: Position, state: State, window: Window | None) -> tuple[str, ...]:
-    checkpoint_ms = position.checkpoint_ms
-    nothing = "nothing is due any more" if state is State.RETIRED else f"nothing is due yet, next: {utc(position.reached_ms)} on"
-    return (
-        f"  {position.series.record_type}",
-        "no checkpoint yet" if checkpoint_ms is None else f"checkpoint {_exact(checkpoint_ms)}",
-        f"{duration(position.behind_s)} behind",
-        "late" if position.late else "not late",
-        f"due next: {_exact(window.begin_ms)} to {_exact(window.end_ms)}" if window else nothing,
-    )
+def _told(position: Position, state: State, rules: LagRules) -> str:
+    """Up to where a series has points, and since when it has had none."""
+    checkpoint_ms, behind_s = position.checkpoint_ms, position.behind_s
+    if checkpoint_ms is None or behind_s is None:
+        return "no points yet"
+    if state is State.RETIRED:
+        return f"done, checkpoint {_exact(checkpoint_ms)}"
+    if position.voice is Voice.SILENT:
+        return f"silent for more than {duration(rules.late_s)}, checkpoint {_exact(checkpoint_ms)}"
+    points = f"points up to {_exact(checkpoint_ms)}, {duration(behind_s)} behind"
+    return f"{points}: silent, or not collected, since then" if behind_s > rules.pause_s else points
 
 
-def _read(config: Config, sqlite: str | None, now_ms: int) -> Table | None:
-    """The table; None, and a line that says why, when it cannot be read."""
+def _read(config: Config, sqlite: str | None, now_ms: int, say: bool) -> Table | None:
+    """The share's part of the table; None, and a line that says why, when it cannot be read. `say`: on stdout."""
     store = wiring.store(config, sqlite, Stop())
     try:
         with _quiet():
             store.open(create=False)
-            return store.read(now_ms)
+            table = store.read(now_ms)
     except CollectorError as error:
-        log.error("the database cannot be read: %s", error)
+        line = f"the database cannot be read: {error}"
+        if say:
+            print(line)
+        else:
+            log.error("%s", line)
         return None
     finally:
         store.close()
+    holds = config.share.holds
+    rows = tuple(each for each in table.rows if holds(each.name))
+    return Table(rows, tuple(each for each in table.untrusted if holds(each.name)), table.newest_ms)
 
 
 @contextmanager
@@ -209,37 +217,17 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _due(table: Table, now_ms: int, rules: PlanRules) -> dict[Series, Window]:
-    """What a cycle that began now would ask for first, of each series."""
-    return {span.series: span.window(rules.max_window_ms) for span in spans(table, now_ms, rules)}
-
-
-def _nearest(name: str, standing: Standing) -> str:
-    """The names that were perhaps meant: those that hold the text, escaped or not, and then those that look like it."""
-    names = list(dict.fromkeys(each.row.name for each in standing.rows))
-    wanted = _plain(name)
-    holding = [each for each in names if wanted and wanted in _plain(each)]
-    alike = difflib.get_close_matches(name, names, n=SUGGESTED, cutoff=0.5) if len(holding) < SUGGESTED else []
-    nearest = list(dict.fromkeys(holding + alike))[:SUGGESTED]
-    return f"; the nearest: {', '.join(nearest)}" if nearest else ""
-
-
-def _plain(name: str) -> str:
-    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), name).lower()
-
-
 def _figures(position: Position) -> dict[str, Any]:
     return {
-        "record_type": position.series.record_type.value,
+        "record_type": position.record_type.value,
         "checkpoint_ms": position.checkpoint_ms,
-        "reached_ms": position.reached_ms,
         "behind_s": position.behind_s,
-        "late": position.late,
+        "voice": position.voice.value,
     }
 
 
-def _window(window: Window | None) -> dict[str, int] | None:
-    return {"begin_ms": window.begin_ms, "end_ms": window.end_ms} if window else None
+def _span(seconds: float | None) -> str:
+    return "-" if seconds is None else duration(seconds)
 
 
 def _exact(ms: int) -> str:

@@ -1,4 +1,4 @@
-"""`status`: where the table stands, what is late, and what `--max-lag` makes of it. The clock is an argument."""
+"""`status`: up to where there are points, who talks and who is silent, and what `--max-lag` makes of it."""
 
 import json
 import logging
@@ -7,136 +7,126 @@ from collections.abc import Iterable
 import pytest
 
 from collector.commands import status, wiring
-from collector.commands.lag import Standing, State, stand
+from collector.commands.lag import LagRules, Standing, State, Voice, stand
 from collector.config.configuration import Config
 from collector.core.errors import CollectorError, ConfigurationError, NoTableError, UnavailableError
 from collector.core.model import RecordType, Row, Table, UntrustedRow
-from collector.cycle.plan import PlanRules
 from collector.watch.format import duration, utc
 from tests.fakes import HOUR_MS, NOW_MS, FakeStore, resource
 
 TRAFFIC, ERRORS, DISCARDS = RecordType
 SETTLE_MS = 900_000
-DUE_MS = NOW_MS - SETTLE_MS
-LATE_AFTER_S = 5400.0
-RULES = PlanRules(tuple(RecordType), SETTLE_MS, 1_800_000, 6 * HOUR_MS, 720 * HOUR_MS)
-ONLY_TRAFFIC = PlanRules((TRAFFIC,), SETTLE_MS, 1_800_000, 6 * HOUR_MS, 720 * HOUR_MS)
+SETTLED_MS = NOW_MS - SETTLE_MS
+DAY_S = 86_400.0
+RULES = LagRules(tuple(RecordType), 900, DAY_S, 900)
 CONFIG = Config.from_mapping({}, without={"rmq", "mysql"})
 
 
 def row(row_id: int, *behind_s: float, until_ms: int | None = None, name: str = "") -> Row:
-    """A row a day old, its record types so far behind what is due; those that are not given have no checkpoint."""
-    checkpoints = {each: DUE_MS - round(seconds * 1000) for each, seconds in zip(RecordType, behind_s, strict=False)}
-    return Row(row_id, name or resource(row_id), NOW_MS - 24 * HOUR_MS, until_ms, checkpoints)
+    """A row of two days, its record types so far behind what is settled; those that are not given have no checkpoint."""
+    checkpoints = {each: SETTLED_MS - round(seconds * 1000) for each, seconds in zip(RecordType, behind_s, strict=False)}
+    return Row(row_id, name or resource(row_id), NOW_MS - 48 * HOUR_MS, until_ms, checkpoints)
 
 
-def standing(rows: Iterable[Row], rules: PlanRules = RULES, untrusted: tuple[UntrustedRow, ...] = ()) -> Standing:
-    return stand(Table(tuple(rows), untrusted), NOW_MS, rules, LATE_AFTER_S)
+def standing(
+    rows: Iterable[Row], rules: LagRules = RULES, untrusted: tuple[UntrustedRow, ...] = (), due: Iterable[int] = ()
+) -> Standing:
+    rows = tuple(rows)
+    return stand(Table(rows, untrusted), {each.id for each in rows}, set(due), NOW_MS, rules)
 
 
-def test_lag_is_measured_by_record_type_from_now_less_the_settle_delay() -> None:
-    lag = standing([row(1, 60, 0, 10), row(2, 600, 0, 20), row(3, 120, 30, 30)]).lag()
-    assert {key: (each.worst_s, each.median_s, each.series) for key, each in lag.items()} == {
-        TRAFFIC: (600, 120, 3),
-        ERRORS: (30, 0, 3),
-        DISCARDS: (30, 20, 3),
+def test_lag_is_that_of_the_series_that_talk_and_the_others_are_counted() -> None:
+    rows = [row(1, 60, 0, DAY_S), row(2, 600, 0, DAY_S + 1), row(3, 120, 30), row(4, DAY_S - 0.001, 90_000)]
+    lag = standing(rows).lag()
+    assert {key: (each.talking, each.median_s, each.worst_s, each.silent, each.unheard) for key, each in lag.items()} == {
+        TRAFFIC: (4, 360, DAY_S - 0.001, 0, 0),
+        ERRORS: (3, 0, 30, 1, 0),
+        DISCARDS: (0, None, None, 2, 2),
     }
 
 
-def test_checkpoint_ahead_of_what_is_due_is_not_behind() -> None:
+def test_checkpoint_ahead_of_what_is_settled_is_not_behind() -> None:
     assert standing([row(1, -300, -300, -300)]).lag()[TRAFFIC].worst_s == 0
 
 
-def test_series_without_a_checkpoint_counts_from_where_it_begins() -> None:
-    young = Row(1, resource(1), DUE_MS)
-    assert [each.behind_s for each in standing([young]).positions(State.ACTIVE)] == [1800] * 3
+@pytest.mark.parametrize(("late_s", "voice"), [(2400, Voice.TALKING), (2401, Voice.SILENT)])
+def test_every_series_with_a_checkpoint_talks_where_late_data_is_hardly_longer_than_two_intervals(
+    late_s: float, voice: Voice
+) -> None:
+    rules = LagRules(tuple(RecordType), 900, late_s, 900)
+    assert [each.voice for each in standing([row(1, 90_000)], rules).active()] == [voice, Voice.UNHEARD, Voice.UNHEARD]
 
 
-def test_series_without_a_checkpoint_does_not_go_back_behind_an_earlier_row_of_its_name() -> None:
-    earlier = row(1, 600, 600, 600, until_ms=DUE_MS - 600_000)
-    again = Row(2, earlier.name, DUE_MS - 300_000)
-    assert [each.behind_s for each in standing([earlier, again]).positions(State.ACTIVE)] == [600] * 3
+def test_retired_rows_do_not_count_in_the_lag_of_active_ones() -> None:
+    rows = [row(1, 60, 60, 60), row(2, 7200, 7200, 7200, until_ms=SETTLED_MS - HOUR_MS)]
+    found = standing(rows, due={2})
+    assert [lag.worst_s for lag in found.lag().values()] == [60] * 3
+    assert [each.state for each in found.rows] == [State.ACTIVE, State.DRAINING]
+    assert [each.behind_s for each in found.rows[1].positions] == [3600] * 3
+    assert standing(rows).rows[1].state is State.RETIRED
 
 
-@pytest.mark.parametrize(
-    ("reached_s", "late"),
-    [(LATE_AFTER_S, False), (LATE_AFTER_S + 0.001, True), (0, False)],
-)
-def test_series_is_late_beyond_the_idle_backoff_and_two_intervals(reached_s: float, late: bool) -> None:
-    assert bool(standing([row(1, reached_s, 0, 0)]).late) == late
-
-
-@pytest.mark.parametrize(
-    ("until_h", "behind_h", "state", "behind_s", "late"),
-    [
-        (0.5, 0.5, State.RETIRED, 0, False),
-        (0.5, 0.4, State.RETIRED, 0, False),
-        (0.5, 1.0, State.DRAINING, 1800, False),
-        (3.0, 3.5, State.DRAINING, 1800, True),
-    ],
-    ids=["at its end", "beyond its end", "half an hour short of its end", "short of an end that is long past"],
-)
-def test_retired_row_is_measured_by_its_end(until_h: float, behind_h: float, state: State, behind_s: float, late: bool) -> None:
-    retired = row(1, behind_h * 3600, until_ms=DUE_MS - round(until_h * HOUR_MS))
-    found = standing([retired], ONLY_TRAFFIC)
-    assert [each.state for each in found.rows] == [state]
-    assert [(each.behind_s, each.late) for each in found.rows[0].positions] == [(behind_s, late)]
-
-
-def test_draining_rows_do_not_count_in_the_lag_of_active_series() -> None:
-    rows = [row(1, 60, 60, 60), row(2, 7200, 7200, 7200, until_ms=DUE_MS - HOUR_MS)]
-    assert [lag.worst_s for lag in standing(rows).lag().values()] == [60] * 3
-
-
-def test_second_active_row_of_a_name_is_neither_behind_nor_late() -> None:
-    found = standing([row(1, 60, 60, 60), row(2, 9000, 9000, 9000, name=resource(1))])
+def test_row_that_is_not_collected_is_neither_behind_nor_silent() -> None:
+    rows = (row(1, 60, 60, 60), row(2, 9000, 9000, 9000, name=resource(1)))
+    found = stand(Table(rows), {1}, set(), NOW_MS, RULES)
     assert [each.state for each in found.rows] == [State.ACTIVE, State.DOUBLE]
-    assert (found.late, found.lag()[TRAFFIC].series) == ([], 1)
+    assert found.lag()[TRAFFIC].talking == 1
 
 
-def test_furthest_behind_come_first_and_the_punctual_are_left_out() -> None:
-    found = standing([row(1, 5, 0, 0), row(2, 50, 7, 0), row(3, 0, 0, 0)])
+def test_furthest_behind_come_first_and_neither_the_punctual_nor_the_silent_are_among_them() -> None:
+    found = standing([row(1, 5, 0, 0), row(2, 50, 7, 0), row(3, 0, 0, 90_000)])
     assert [each.behind_s for each in found.furthest(10)] == [50, 7, 5]
     assert [each.behind_s for each in found.furthest(2)] == [50, 7]
 
 
-def test_max_lag_fails_where_no_row_can_be_trusted() -> None:
-    nothing = Standing(NOW_MS, DUE_MS, 60.0, (), (UntrustedRow(1, resource(1), "status is '2'"),))
-    assert status.judge(nothing, 60) == ["none of the 1 rows can be trusted"]
-
-
-def test_max_lag_judges_the_median_of_each_record_type() -> None:
-    rows = [row(1, 100, 10, 0), row(2, 300, 10, 0), row(3, 5000, 10, 4000)]
+def test_max_lag_judges_the_median_of_the_talking_series_of_each_record_type() -> None:
+    rows = [row(1, 100, 10, 0), row(2, 300, 10, 90_000), row(3, 5000, 10, 90_000)]
     assert status.judge(standing(rows), 300) == []
     faults = status.judge(standing(rows), 299)
     assert [fault.partition(":")[0] for fault in faults] == ["traffic"]
     assert "300 s" in faults[0]
 
 
-def test_max_lag_fails_for_one_late_series_however_good_the_median() -> None:
-    faults = status.judge(standing([row(1, 0, 0, 0), row(2, 0, 0, 0), row(3, 0, 6000, 0)]), 10_000)
-    assert len(faults) == 1
-    assert "1 series is late" in faults[0]
-    assert f"{resource(3)} errors" in faults[0]
+def test_max_lag_fails_where_series_have_checkpoints_and_none_talks() -> None:
+    assert status.judge(standing([row(1, 90_000), row(2)]), 1e9) == ["none of the 1 series that have had points talks"]
+    assert status.judge(standing([row(1), row(2)]), 0) == []
+    assert status.judge(standing([row(1, 90_000, 0)]), 60) == []
+
+
+def test_max_lag_fails_where_no_row_can_be_trusted() -> None:
+    nothing = standing([], untrusted=(UntrustedRow(1, resource(1), "status is '2'"),))
+    assert status.judge(nothing, 60) == ["none of the 1 rows can be trusted"]
 
 
 def test_max_lag_holds_for_an_empty_table() -> None:
     assert status.judge(standing([]), 0) == []
 
 
-def test_overview_shows_every_state_the_lag_and_the_furthest() -> None:
-    rows = [row(1, 60, 30, 0), row(2, 0, 0, 0, until_ms=DUE_MS - HOUR_MS), row(3, 9000, 9000, 9000, until_ms=DUE_MS - HOUR_MS)]
-    text = "\n".join(status.overview_lines(standing(rows, untrusted=(UntrustedRow(9, "x", "status is '7'"),))))
-    counts = [line.split() for line in text.splitlines()]
-    assert ["interfaces", "active", "draining", "retired", "untrusted"] in counts
-    assert ["1", "1", "1", "1"] in counts
-    assert ["traffic", *duration(60).split(), *duration(60).split(), "1"] in counts
-    assert f"late series: 3 (more than {duration(LATE_AFTER_S)} behind)" in text
-    assert f"{resource(3)}" in text
+def test_overview_shows_every_state_the_lag_the_furthest_and_the_untrusted() -> None:
+    rows = [row(1, 60, 30, 90_000), row(2, 0, 0, 0, until_ms=SETTLED_MS - HOUR_MS)]
+    text = "\n".join(status.overview_lines(standing(rows, untrusted=(UntrustedRow(9, "x\u202e", "status is '7'"),))))
+    lines = [line.split() for line in text.splitlines()]
+    assert ["interfaces", "active", "draining", "retired", "untrusted"] in lines
+    assert ["1", "0", "1", "1"] in lines
+    assert ["traffic", "1", *duration(60).split(), *duration(60).split(), "0", "0"] in lines
+    assert ["discards", "0", "-", "-", "1", "0"] in lines
+    assert f"{resource(1)}" in text
+    assert "row 9: cannot be trusted and is left alone, status is '7': x\\u202e" in text
 
 
-def test_overview_of_an_empty_table_is_printed_all_the_same() -> None:
-    assert f"late series: 0 (more than {duration(LATE_AFTER_S)} behind)" in status.overview_lines(standing([]))
+@pytest.mark.parametrize(
+    ("behind_s", "told"),
+    [
+        ((), "no points yet"),
+        ((60,), f"points up to {utc(SETTLED_MS - 60_000)} UTC ({SETTLED_MS - 60_000}), 1 min behind"),
+        ((7200,), "2 h behind: silent, or not collected, since then"),
+        ((DAY_S,), "silent for more than 1 d, checkpoint"),
+    ],
+)
+def test_a_series_is_explained_by_up_to_where_it_has_points(behind_s: tuple[float, ...], told: str) -> None:
+    line = status.explanation_lines(resource(1), standing([row(1, *behind_s)]), RULES)[4]
+    assert line.startswith("  traffic")
+    assert told in line
 
 
 class Printed:
@@ -149,15 +139,17 @@ class Printed:
         monkeypatch.setattr(wiring, "store", lambda *_: store)
         monkeypatch.setattr("time.time", lambda: NOW_MS / 1000)
 
-    def run(self, *, as_json: bool = False, max_lag_s: float | None = None, name: str | None = None) -> int:
-        code = status.status(CONFIG, sqlite="file", as_json=as_json, max_lag_s=max_lag_s, name=name)
+    def run(
+        self, *, as_json: bool = False, max_lag_s: float | None = None, name: str | None = None, config: Config = CONFIG
+    ) -> int:
+        code = status.status(config, sqlite="file", as_json=as_json, max_lag_s=max_lag_s, name=name)
         self.out = self._capsys.readouterr().out
         return code
 
 
 @pytest.fixture
 def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Printed:
-    rows = [row(1, 60, 30, 0), row(2, 120, 0, 0), row(3, 600, 0, 0, until_ms=DUE_MS)]
+    rows = [row(1, 60, 30, 0), row(2, 120, 0, 0), row(3, 600, 0, 0, until_ms=SETTLED_MS)]
     return Printed(FakeStore(*rows), monkeypatch, capsys)
 
 
@@ -169,26 +161,33 @@ def test_status_reads_and_neither_creates_nor_locks_nor_writes(printed: Printed)
 def test_json_has_the_figures_of_the_text(printed: Printed) -> None:
     assert printed.run(as_json=True, max_lag_s=1000) == 0
     figures = json.loads(printed.out)
+    assert figures["database"] == "file"
     assert figures["interfaces"] == {"active": 2, "draining": 1, "retired": 0, "double": 0, "untrusted": 0}
-    assert figures["lag"]["traffic"] == {"worst_s": 120.0, "median_s": 90.0, "series": 2, "late": 0}
-    assert [each["behind_s"] for each in figures["furthest_behind"]] == [600.0, 120.0, 60.0, 30.0]
-    assert (figures["late"], figures["max_lag_s"], figures["faults"]) == (0, 1000, [])
+    expected = {"talking": 2, "median_s": 90.0, "worst_s": 120.0, "silent": 0, "no_points_yet": 0}
+    assert figures["lag"]["traffic"] == expected
+    assert [each["behind_s"] for each in figures["furthest_behind"]] == [120.0, 60.0, 30.0]
+    assert (figures["max_lag_s"], figures["faults"]) == (1000, [])
 
 
-def test_json_says_why_max_lag_failed(printed: Printed, caplog: pytest.LogCaptureFixture) -> None:
+def test_max_lag_says_why_on_the_first_line_of_stdout_and_nowhere_else(
+    printed: Printed, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert printed.run(max_lag_s=89) == 1
+    assert printed.out.splitlines()[0].startswith("LATE: traffic: the median of 2 talking series is 90 s behind")
+    assert caplog.messages == []
+    assert printed.run(max_lag_s=90) == 0
+    assert printed.out.splitlines()[:2] == ["ok: within 90 s", "file"]
     assert printed.run(as_json=True, max_lag_s=89) == 1
-    assert json.loads(printed.out)["faults"] == caplog.messages
-    assert "traffic" in caplog.messages[0]
+    assert json.loads(printed.out)["faults"][0].startswith("traffic: ")
+    printed.store.errors["open"] = UnavailableError("no route")
+    assert printed.run(max_lag_s=89) == 1
+    assert printed.out == "the database cannot be read: no route\n"
 
 
-def test_name_is_explained_with_its_checkpoints_and_what_is_due_next(printed: Printed) -> None:
+def test_name_is_explained_alone(printed: Printed) -> None:
     assert printed.run(name=resource(2)) == 0
-    checkpoint_ms = DUE_MS - 120_000
     line = next(line for line in printed.out.splitlines() if line.strip().startswith("traffic"))
-    assert f"({checkpoint_ms})" in line.partition("due next")[0]
-    assert f"({checkpoint_ms})" in line.partition("due next")[2]
-    assert f"({DUE_MS})" in line
-    assert f"{duration(120)} behind  not late" in line
+    assert f"({SETTLED_MS - 120_000})" in line
     assert resource(1) not in printed.out
 
 
@@ -197,15 +196,21 @@ def test_name_is_explained_as_json(printed: Printed) -> None:
     explained = json.loads(printed.out)
     assert [(each["id"], each["state"]) for each in explained["rows"]] == [(3, "draining")]
     series = {each["record_type"]: each for each in explained["rows"][0]["series"]}
-    assert series["traffic"]["due"] == {"begin_ms": DUE_MS - 600_000, "end_ms": DUE_MS}
-    assert series["errors"]["due"] is None
+    assert series["traffic"] == {
+        "record_type": "traffic", "checkpoint_ms": SETTLED_MS - 600_000, "behind_s": 600.0, "voice": "talking",
+    }  # fmt: skip
 
 
-def test_due_window_is_no_longer_than_a_window_may_be(printed: Printed) -> None:
-    printed.store.rows[4] = row(4, 100 * 3600, 0, 0)
-    printed.run(name=resource(4), as_json=True)
-    due = json.loads(printed.out)["rows"][0]["series"][0]["due"]
-    assert due["end_ms"] - due["begin_ms"] == 48 * HOUR_MS
+def test_status_speaks_of_its_share_alone(printed: Printed, caplog: pytest.LogCaptureFixture) -> None:
+    found = 0
+    for number in (1, 2):
+        config = Config.from_mapping({"SHARD": f"{number}/2"}, without={"rmq", "mysql"})
+        printed.run(as_json=True, config=config)
+        found += json.loads(printed.out)["interfaces"]["active"]
+        other = next(resource(each) for each in (1, 2, 3) if not config.share.holds(resource(each)))
+        assert printed.run(name=other, config=config) == 1
+        assert f"share {number}/2, which it does not belong to" in caplog.messages[-1]
+    assert found == 2
 
 
 def test_untrusted_row_of_the_name_is_explained_with_its_reason(printed: Printed) -> None:
@@ -242,8 +247,3 @@ def test_database_that_cannot_be_read_is_one_line_and_a_failure(
     assert [(each.levelno, each.getMessage()) for each in caplog.records] == [
         (logging.ERROR, f"the database cannot be read: {error}")
     ]
-
-
-def test_series_that_is_up_to_date_says_where_it_goes_on() -> None:
-    line = status.explanation_lines(resource(1), standing([row(1, 0, 0, 0)]), {})[-1]
-    assert f"nothing is due yet, next: {utc(DUE_MS)}" in line
