@@ -1,7 +1,10 @@
-"""What may stand on the command line (SPEC section 6). A usage error ends with exit code 2, as argparse does it."""
+"""What may stand on the command line. A usage error ends with exit code 2, as argparse does it."""
 
 import argparse
 import math
+import re
+import sys
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -10,6 +13,8 @@ from collector.core.model import RecordType, is_time
 
 LARGEST_COUNT = 100_000
 
+UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+_AGO = re.compile(r"-([0-9]{1,9})([smhdw])")
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 DEMO_INTERFACES = 12
@@ -32,7 +37,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         subparser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         subparser.set_defaults(command=name)
         add_own(subparser)
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args(_joined(sys.argv[1:] if argv is None else argv))
     if arguments.once and arguments.command != "run":
         parser.error("--once belongs to run")
     if arguments.command == "demo" and (arguments.env_file is not None or arguments.sqlite is not None or arguments.to_stdout):
@@ -40,6 +45,17 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if arguments.command == "backfill" and arguments.begin_ms >= arguments.end_ms:
         parser.error("--begin must be earlier than --end")
     return arguments
+
+
+def _joined(argv: Sequence[str]) -> list[str]:
+    """`--begin -2h` as `--begin=-2h`: argparse would take the time for an option."""
+    words: list[str] = []
+    for word in argv:
+        if words and words[-1] in ("--begin", "--end") and _AGO.fullmatch(word):
+            words[-1] += f"={word}"
+        else:
+            words.append(word)
+    return words
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
@@ -87,7 +103,7 @@ COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None]], ...]
     ("backfill", "publish a past range of time; the table stays as it is", _add_backfill),
     ("demo", "a simulated Netbeam, messages on the screen; no server and no configuration", _add_demo),
 )
-TIME = "ISO 8601, UTC unless it says otherwise, or 13 digits of milliseconds"
+TIME = "ISO 8601, UTC unless it says otherwise, 13 digits of milliseconds, now, or so long ago: -90m, -2h, -3d"
 
 
 def _name(text: str) -> str:
@@ -130,14 +146,17 @@ def _record_type(text: str) -> RecordType:
 
 
 def _time_ms(text: str) -> int:
-    if text.isascii() and text.isdigit():  # not for ISO's basic format: 20261125 is more likely a mistake
+    ago = _AGO.fullmatch(text)
+    if text == "now" or ago:
+        time_ms = int(time.time() * 1000) - (int(ago[1]) * UNITS_MS[ago[2]] if ago else 0)
+    elif text.isascii() and text.isdigit():  # not for ISO's basic format: 20261125 is more likely a mistake
         time_ms = int(text) if len(text) == 13 else 0
     else:
         try:
-            time = datetime.fromisoformat(text)
+            moment = datetime.fromisoformat(text)
         except ValueError:
-            time = _EPOCH
-        time_ms = ((time if time.tzinfo else time.replace(tzinfo=UTC)) - _EPOCH) // timedelta(milliseconds=1)
+            moment = _EPOCH
+        time_ms = ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // timedelta(milliseconds=1)
     if not is_time(time_ms):
-        raise argparse.ArgumentTypeError("must be a time such as 2026-11-25T01:00:00Z, 2026-11-25 or 1795568400000")
+        raise argparse.ArgumentTypeError("must be a time such as 2026-11-25T01:00:00Z, 2026-11-25, 1795568400000, -2h or now")
     return time_ms

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from collector.commands import progress_bar, signals, wiring
+from collector.commands.nearest import nearest
 from collector.commands.resume import backfill_command
 from collector.config.configuration import Config
 from collector.core.backoff import growing
@@ -19,6 +20,7 @@ from collector.core.counters import Count, Counters
 from collector.core.errors import AnswerError, ConfigurationError, NoTableError, UnavailableError
 from collector.core.model import RecordType, Row, Series, UntrustedRow, iso, resource_fault
 from collector.core.shutdown import Stop
+from collector.core.text import printable
 from collector.cycle.plan import settled_ms
 from collector.cycle.slices import Account, Slices
 from collector.watch.format import duration
@@ -26,7 +28,7 @@ from collector.watch.format import duration
 log = logging.getLogger(__name__)
 
 CONNECT_DELAYS_S = (1.0, 15.0)
-"""Between attempts to connect (SPEC section 6)."""
+"""Between attempts to connect."""
 GLANCE_S = 0.1
 CLOSE_S = 1.0
 SHOWN_REASONS = 5
@@ -124,7 +126,7 @@ class Backfill:
         """Publish it; where to go on for what was not published, which is also said, however this ends."""
         left_from_ms: int | None = self._request.begin_ms
         try:
-            self._settled_end_ms()
+            self._say_range(self._settled_end_ms())
             names = self._prepare()
             if names is not None:
                 left_from_ms = self._publish(names)
@@ -136,6 +138,14 @@ class Backfill:
                 self._say("Part of the range was not published. This goes on from there:")
                 self._say(self._request.command(left_from_ms))
         return left_from_ms
+
+    def _say_range(self, end_ms: int) -> None:
+        """The range as it was understood; `--end` may be a day that somebody meant to be part of it."""
+        begin_ms = self._request.begin_ms
+        length = duration((end_ms - begin_ms) / 1000)
+        self._say(f"From {iso(begin_ms)} up to, not including, {iso(end_ms)}, in UTC: {length}.")
+        if end_ms < self._request.end_ms:
+            log.warning("the range is cut at %s: later points may be incomplete, by SETTLE_DELAY", iso(end_ms))
 
     def _prepare(self) -> list[str] | None:
         """Wait for the broker, and for whoever knows the names; None when a stop came first."""
@@ -154,15 +164,18 @@ class Backfill:
     def _names(self) -> list[str] | None:
         """The names of the table, or of the listing where there is no table; None while they cannot be had."""
         try:
-            names = self._names_of_table() or list(self._source.list(self._now_ms()).interfaces)
+            everybody = self._names_of_table() or list(self._source.list(self._now_ms()).interfaces)
         except UnavailableError:
             return None
+        names = [name for name in everybody if self._config.share.holds(name)]
         glob = self._request.interface_glob
         if glob is None:
             return names
         matching = [name for name in names if fnmatchcase(name, glob)]
         if not matching:
-            raise ConfigurationError(f"--interface {glob} matches none of {len(names)} interfaces")
+            raise ConfigurationError(
+                f"--interface {printable(glob)} matches none of {len(names)} interfaces{nearest(glob, names)}"
+            )
         return matching
 
     def _names_of_table(self) -> list[str]:
@@ -196,8 +209,6 @@ class Backfill:
     def _publish(self, names: list[str]) -> int | None:
         """Publish the range of these names; where the first slice begins that has anything unpublished."""
         request, end_ms = self._request, self._settled_end_ms()
-        if end_ms < request.end_ms:
-            log.warning("the range is cut at %s: later points may be incomplete, by SETTLE_DELAY", iso(end_ms))
         record_types = self._config.record_types if request.record_type is None else (request.record_type,)
         series = [Series(0, name, record_type) for name in names for record_type in record_types]
         span = f"begin={iso(request.begin_ms)} end={iso(end_ms)}"

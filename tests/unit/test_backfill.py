@@ -154,6 +154,27 @@ def test_glob_that_matches_nothing_is_an_error_and_publishes_nothing() -> None:
     assert systems.source.asked == []
 
 
+def test_glob_that_matches_nothing_suggests_what_was_perhaps_meant() -> None:
+    with pytest.raises(ConfigurationError, match=rf"; the nearest: {resource(1)}"):
+        Systems(active(1)).run(interface_glob="1/1*")
+
+
+def test_the_range_is_said_as_it_was_understood(capsys: pytest.CaptureFixture[str]) -> None:
+    Systems(active(1)).run()
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == "From 2025-11-23T16:00:00Z up to, not including, 2025-11-23T18:00:00Z, in UTC: 2 h."
+
+
+def test_only_the_share_s_interfaces_are_published() -> None:
+    names = {}
+    for share in ("1/2", "2/2"):
+        systems = Systems(*(active(number) for number in range(1, 9)), SHARD=share)
+        assert systems.run() == 0
+        names[share] = {name for name, *_ in asked(systems)}
+    assert names["1/2"].isdisjoint(names["2/2"])
+    assert names["1/2"] | names["2/2"] == {resource(number) for number in range(1, 9)}
+
+
 def test_one_record_type_may_be_one_that_is_not_collected() -> None:
     systems = Systems(active(1), RECORD_TYPES="traffic")
     systems.run(record_type=ERRORS)
@@ -401,7 +422,7 @@ def test_refusal_at_the_start_is_the_operators_and_prints_no_command(where: str,
         systems.store.errors["open"] = ConfigurationError("login refused")
     with pytest.raises(ConfigurationError, match="login refused"):
         systems.run()
-    assert capsys.readouterr().out == ""
+    assert " backfill " not in capsys.readouterr().out
 
 
 def test_useless_listing_ends_it_and_prints_the_command(capsys: pytest.CaptureFixture[str]) -> None:

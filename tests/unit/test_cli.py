@@ -116,6 +116,9 @@ def test_command_is_called_with_its_arguments(called: Called, argv: list[str], e
         ["backfill", "--begin", "1795568400", "--end", "2026-11-25"],
         ["backfill", "--begin", "20261124", "--end", "2026-11-25"],
         ["backfill", "--begin", "yesterday", "--end", "2026-11-25"],
+        ["backfill", "--begin", "-2y", "--end", "now"],
+        ["backfill", "--begin", "now", "--end", "-2h"],
+        ["backfill", "--begin", "-99999w", "--end", "now"],
         ["backfill", *RANGE, "--rate", "inf"],
         ["backfill", *RANGE, "--record-type", "bytes"],
         ["demo", "--cycles", "0"],
@@ -142,6 +145,15 @@ def test_usage_errors_end_with_2(called: Called, argv: list[str], capsys: pytest
 )
 def test_times_are_iso_8601_in_utc_or_milliseconds(text: str, time_ms: int) -> None:
     assert arguments.parse(["backfill", "--begin", text, "--end", "2027-01-01"]).begin_ms == time_ms
+
+
+def test_times_may_be_so_long_ago_or_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: 1795568400.5)
+    for text, ago_s in {"now": 0, "-90s": 90, "-90m": 5400, "-2h": 7200, "-3d": 259_200, "-1w": 604_800}.items():
+        for words in (["--begin", text], [f"--begin={text}"]):
+            parsed = arguments.parse(["backfill", *words, "--end", "2027-01-01"])
+            assert parsed.begin_ms == 1795568400500 - ago_s * 1000
+    assert arguments.parse(["backfill", "--begin", "-2h", "--end", "-1h"]).end_ms == 1795564800500
 
 
 def test_env_file_counts_before_and_after_the_command(called: Called, tmp_path: Path) -> None:
