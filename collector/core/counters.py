@@ -10,7 +10,7 @@ class Count(enum.StrEnum):
     """What is counted; the value is the metric's name without its prefix. Some are split by one label, noted here."""
 
     REQUESTS = "requests"
-    """Label outcome: ok, no_content, timeout, connection, status, unreadable, refused."""
+    """Label outcome: a RequestOutcome."""
     POINTS_PUBLISHED = "points_published"
     POINTS_CONFIRMED = "points_confirmed"
     POINTS_RETURNED = "points_returned"
@@ -33,6 +33,21 @@ class Count(enum.StrEnum):
     """Label dependency: mysql, rabbitmq."""
 
 
+class RequestOutcome(enum.StrEnum):
+    """What became of one try of one request to a source."""
+
+    OK = "ok"
+    NO_CONTENT = "no_content"
+    """An answer that says "nothing there"."""
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"
+    STATUS = "status"
+    """A status that may pass."""
+    UNREADABLE = "unreadable"
+    REFUSED = "refused"
+    """A status that will not change."""
+
+
 BUCKETS_S = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds of the request latency histogram, in seconds."""
 
@@ -51,7 +66,7 @@ class Counters:
         with self._lock:
             self._counts[count, label] += number
 
-    def add_request(self, outcome: str, seconds: float) -> None:
+    def add_request(self, outcome: RequestOutcome, seconds: float) -> None:
         """Count one request with its outcome and its latency."""
         with self._lock:
             self._counts[Count.REQUESTS, outcome] += 1

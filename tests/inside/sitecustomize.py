@@ -17,12 +17,12 @@ CHANGED = ("bus.publisher", "source.netbeam.workers", "commands.run", "cycle.flo
 def hurry() -> None:
     """Shorten what waits for a broker or a source to come back: how it waits is not changed."""
     modules: list[Any] = [importlib.import_module(f"collector.{each}") for each in CHANGED]
-    amqp, crew, daemon, gate, http = modules
+    amqp, workers, daemon, gate, http = modules
     quick = {"connect": 2.0, "heartbeat": 2, "confirm": 3.0, "first_delay": 0.2, "most_delay": 1.0, "proof": 1.0}
     for name, value in quick.items():
         object.__setattr__(amqp._USUAL, name, value)
     http.RETRY_DELAYS_S = (0.02, 0.05)
-    crew.PROBE_FIRST_S, crew.PROBE_MOST_S = 0.1, 0.4
+    workers.PROBE_FIRST_S, workers.PROBE_MOST_S = 0.1, 0.4
     gate.REFUSED_DELAYS_S = (0.2, 1.0)
     daemon.CONNECT_DELAYS_S = (0.2, 1.0)
 

@@ -28,9 +28,9 @@ MAIN = (
     "cycle.flow_control:Gate.begin@2", "mysql.connector:connect",
 )  # fmt: skip
 FETCH_AND_FEED = (
-    "source.netbeam.api:Netbeam._ask@30", "source.netbeam.workers:Crew._ask_for@30", "cycle.pipeline:select@30",
-    "cycle.pipeline:traffic_messages@10", "cycle.flow_control:Gate.admit@40", "source.netbeam.workers:Crew.fetch@2",
-    "cycle.interface_messages:interface_message@5", "source.http.request:Watchdog._look@3",
+    "source.netbeam.api:Netbeam._ask@30", "source.netbeam.workers:Workers._ask_for@30", "cycle.pipeline:select@30",
+    "cycle.pipeline:traffic_messages@10", "cycle.flow_control:Gate.admit@40", "source.netbeam.workers:Workers.fetch@2",
+    "cycle.interface_messages:interface_message@5", "source.http.connection:Watchdog._look@3",
 )  # fmt: skip
 PUBLISHER = (
     "bus.publisher:AmqpPublisher._tick@2", "bus.publisher:AmqpPublisher._take_inbox@20", "bus.publisher:_write@5",

@@ -19,7 +19,7 @@ from tests.service.faults import DAY_S, FLYING, MINUTE_MS, NewRig, finish, flyin
 
 HARMLESS = {
     Kind.SLOW, Kind.CHUNKED, Kind.CLOSE, Kind.GZIP, Kind.SHORT_POINTS, Kind.BAD_VALUES, Kind.BAD_TIMES, Kind.HUGE_NUMBERS,
-    Kind.LONG_NUMBERS, Kind.DEEP_POINTS, Kind.OUTSIDE, Kind.DOUBLED, Kind.SHUFFLED,
+    Kind.LONG_NUMBERS, Kind.OUTSIDE, Kind.DOUBLED, Kind.SHUFFLED,
 }  # fmt: skip
 """What a window gets through in spite of."""
 DESTROYING = {Kind.EMPTY}

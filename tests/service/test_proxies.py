@@ -13,10 +13,11 @@ from collector.core.counters import Counters
 from collector.core.errors import UnavailableError
 from collector.core.shutdown import Stop
 from collector.source.http import client
+from collector.source.http.body import Limits
 from collector.source.http.client import HttpClient
 from tests.service.rawserver import DROP, RawServer, Request, json_reply, reply, scripted
 
-LIMIT = 1_000_000
+LIMITS = Limits(1_000_000)
 VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 PASSWORD = "s3cr3t-pass"
 
@@ -29,10 +30,15 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "RETRY_DELAYS_S", (0.01, 0.02))
 
 
+def make(url: str, timeout_s: float = 5) -> HttpClient:
+    limits = {"concurrency": 2, "rate": 0, "timeout_s": timeout_s}
+    return HttpClient(url, name="Netbeam", variable="NETBEAM_URL", stop=Stop(), counters=Counters(), **limits)  # type: ignore[arg-type]
+
+
 def ask(url: str, times: int = 1) -> object:
-    client = HttpClient(url, concurrency=2, rate=0, timeout_s=5, stop=Stop(), counters=Counters())
+    client = make(url)
     try:
-        return [client.get("/a%2Db", "?begin=1", limit_bytes=LIMIT).value for _ in range(times)][-1]
+        return [client.request("/a%2Db", "?begin=1", limits=LIMITS).value for _ in range(times)][-1]
     finally:
         client.close()
 
@@ -117,16 +123,16 @@ def test_proxy_that_refuses_is_named_as_the_cause_without_its_password(
 ) -> None:
     with RawServer(scripted(reply(status=407))) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("//", f"//me:{PASSWORD}@"))
-        with pytest.raises(UnavailableError, match=r"^connection failed: .*407") as caught:
+        with pytest.raises(UnavailableError, match=r"^connection to 127.0.0.1:\d+ failed: .*407") as caught:
             ask(tls_server.url)
     assert PASSWORD not in str(caught.value)
     monkeypatch.setenv("HTTPS_PROXY", f"http://me:{PASSWORD}@127.0.0.1:{proxy.port}")
-    with pytest.raises(UnavailableError, match=r"^connection failed: proxy: Connection refused$"):
+    with pytest.raises(UnavailableError, match=r"^connection to 127.0.0.1:\d+ failed: proxy: Connection refused"):
         ask(tls_server.url)
 
 
 def test_peer_whose_certificate_nobody_vouches_for_is_refused(tls_server: RawServer) -> None:
-    with pytest.raises(UnavailableError, match=r"^connection failed: certificate not verified: self.signed certificate$"):
+    with pytest.raises(UnavailableError, match=r"^connection to 127.0.0.1:\d+ failed: certificate not verified: self.signed"):
         ask(tls_server.url)
     assert not tls_server.requests
 
@@ -150,7 +156,7 @@ def test_idle_tls_connection_that_was_closed_is_no_failure(
 def test_handshake_that_hangs_is_cut_at_the_deadline() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"https://127.0.0.1:{listener.getsockname()[1]}"
-        client = HttpClient(url, concurrency=1, rate=0, timeout_s=0.3, stop=Stop(), counters=Counters())
+        client = make(url, timeout_s=0.3)
         with pytest.raises(UnavailableError, match="no whole answer"):
-            client.get("/x", limit_bytes=LIMIT, tries=1)
+            client.request("/x", limits=LIMITS, tries=1)
         client.close()

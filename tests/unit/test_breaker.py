@@ -2,118 +2,92 @@
 
 import pytest
 
-from collector.source.netbeam.breaker import FAILURES, OTHERS, Breaker, Mode
+from collector.source.netbeam.breaker import ALONE_FAILURES, DEVICE_FAILURES, FAILURES, Breaker, Mode
 
 
-def tripped(device: str = "a", answered: bool = False) -> Breaker:
+def tripped(answered: bool = False) -> Breaker:
     breaker = Breaker()
     breaker.begin()
     if answered:
-        breaker.succeeded()
-    for _ in range(FAILURES):
-        breaker.failed(device)
+        breaker.succeeded("good")
+    for number in range(FAILURES):
+        breaker.failed(f"d{number // DEVICE_FAILURES}", alone=False)
     return breaker
 
 
 def test_twenty_failures_in_a_row_are_needed_to_go_on_carefully() -> None:
     breaker = Breaker()
-    for _ in range(FAILURES - 1):
-        breaker.failed("a")
-    assert breaker.mode.value == "full"
-    breaker.failed("b")
-    assert breaker.mode.value == "careful"
-    assert breaker.suspects == {"a", "b"}
+    for number in range(FAILURES):
+        assert breaker.mode is Mode.FULL
+        breaker.failed(f"d{number}", alone=False)
+    assert breaker.mode is Mode.CAREFUL
 
 
 def test_success_in_between_starts_the_count_anew() -> None:
     breaker = Breaker()
     for _ in range(5):
         for _ in range(FAILURES - 1):
-            breaker.failed("a")
-        breaker.succeeded()
+            breaker.failed("a", alone=False)
+        breaker.succeeded("b")
     assert breaker.mode is Mode.FULL
-    assert not breaker.suspects
 
 
 def test_run_of_failures_goes_on_from_one_batch_to_the_next() -> None:
     breaker = Breaker()
     for _ in range(FAILURES):
         breaker.begin()
-        breaker.failed("a")
+        breaker.failed("a", alone=False)
     assert breaker.mode is Mode.CAREFUL
 
 
-def test_five_others_that_fail_too_mean_away() -> None:
+def test_five_that_are_asked_alone_and_fail_too_mean_away_until_one_succeeds() -> None:
     breaker = tripped()
-    for number in range(OTHERS):
+    for number in range(ALONE_FAILURES):
         assert breaker.mode is Mode.CAREFUL
         breaker.failed(f"other{number}", alone=True)
     assert breaker.mode is Mode.AWAY
+    breaker.begin()
+    assert breaker.mode is Mode.AWAY
+    breaker.succeeded("a")
+    assert breaker.mode.value == "full"
 
 
 def test_failures_that_were_under_way_when_it_tripped_are_not_among_the_five() -> None:
     breaker = tripped()
     for number in range(15):
-        breaker.failed(f"late{number}")
-    assert breaker.mode is Mode.CAREFUL
-    assert "late3" in breaker.suspects
-
-
-@pytest.mark.parametrize("failures", [0, OTHERS - 1, OTHERS])
-def test_success_ends_doubt_and_absence(failures: int) -> None:
-    breaker = tripped()
-    for number in range(failures):
-        breaker.failed(f"other{number}", alone=True)
-    breaker.succeeded()
-    assert breaker.mode is Mode.FULL
-    breaker.failed("a")
-    assert breaker.mode is Mode.FULL
-
-
-def test_absence_outlives_the_batch() -> None:
-    breaker = tripped()
-    breaker.no_other_left()
-    breaker.begin()
-    assert breaker.mode is Mode.AWAY
-
-
-def test_no_other_device_means_away_where_nothing_was_answered() -> None:
-    breaker = tripped()
-    breaker.no_other_left()
-    assert breaker.mode is Mode.AWAY
-
-
-def test_devices_that_alone_are_left_are_at_fault_where_others_were_answered() -> None:
-    breaker = tripped(answered=True)
-    breaker.no_other_left()
-    assert breaker.mode is Mode.FULL
-    for _ in range(5 * FAILURES):
-        breaker.failed("a")
-    assert breaker.mode is Mode.FULL
-
-
-def test_fault_of_a_device_is_forgotten_with_the_batch() -> None:
-    breaker = tripped(answered=True)
-    breaker.no_other_left()
-    breaker.begin()
-    for _ in range(FAILURES):
-        breaker.failed("a")
+        breaker.failed(f"late{number}", alone=False)
     assert breaker.mode is Mode.CAREFUL
 
 
-def test_many_devices_that_are_left_and_fail_mean_away_all_the_same() -> None:
-    breaker = tripped(answered=True)
-    for number in range(OTHERS):
-        breaker.failed(f"late{number}")
-    breaker.no_other_left()
-    assert breaker.mode is Mode.AWAY
-
-
-def test_no_other_left_says_nothing_while_all_is_well_or_already_lost() -> None:
+@pytest.mark.parametrize(("answered", "mode"), [(True, Mode.FULL), (False, Mode.CAREFUL)])
+def test_a_device_proves_nothing_about_a_source_that_has_answered_for_others(answered: bool, mode: Mode) -> None:
     breaker = Breaker()
-    breaker.no_other_left()
-    assert breaker.mode is Mode.FULL
-    breaker = tripped()
-    breaker.no_other_left()
-    breaker.no_other_left()
-    assert breaker.mode is Mode.AWAY
+    if answered:
+        breaker.succeeded("good")
+    for _ in range(5 * FAILURES):
+        breaker.failed("bad", alone=False)
+    assert breaker.mode is mode
+
+
+def test_full_speed_comes_back_when_only_devices_that_fail_are_left() -> None:
+    breaker = tripped(answered=True)
+    assert breaker.mode is Mode.CAREFUL
+    breaker.failed("d0", alone=False)
+    assert breaker.mode is Mode.CAREFUL
+    breaker.failed("d0", alone=True)
+    assert breaker.mode.value == "full"
+
+
+def test_devices_that_fail_come_last_in_doubt_after_their_first_failure() -> None:
+    breaker = Breaker()
+    for _ in range(DEVICE_FAILURES - 1):
+        breaker.failed("a", alone=False)
+    assert not breaker.comes_last("a")
+    breaker.failed("a", alone=False)
+    breaker.failed("b", alone=False)
+    assert (breaker.comes_last("a"), breaker.comes_last("b")) == (True, False)
+    while breaker.mode is Mode.FULL:
+        breaker.failed("a", alone=False)
+    assert (breaker.comes_last("b"), breaker.comes_last("c")) == (True, False)
+    breaker.succeeded("a")
+    assert not breaker.comes_last("a")

@@ -1,10 +1,13 @@
 """What can be said of requests without a server."""
 
 import gzip
-import json
+import io
 import math
+import time
+import traceback
 import zlib
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -12,15 +15,27 @@ from collector.core.counters import Counters
 from collector.core.errors import ConfigurationError
 from collector.core.shutdown import Stop
 from collector.source.http import client as module
-from collector.source.http.body import TooLargeError, json_value, parse_date, retry_after
+from collector.source.http.body import Limits, TooLargeError, json_value, read_body
 from collector.source.http.client import HttpClient
+from collector.source.http.headers import parse_date, retry_after, server_time_ms
+from collector.source.http.memory import ByteBudget, Reservation
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()
 PASSWORD = "s3cr3t-pass"
+FOREVER = math.inf
 
 
 def client(url: str) -> HttpClient:
-    return HttpClient(url, concurrency=2, rate=0, timeout_s=1, stop=Stop(), counters=Counters())
+    limits = {"concurrency": 2, "rate": 0, "timeout_s": 1}
+    return HttpClient(url, name="Netbeam", variable="NETBEAM_URL", stop=Stop(), counters=Counters(), **limits)
+
+
+def value(body: bytes, limit: int = 20_000, values: int | None = None, any_bytes: bool = False) -> Any:
+    return json_value(body, Limits(limit, values, any_bytes), Reservation(ByteBudget(), FOREVER))
+
+
+def unpacked(body: bytes, encoding: str, limit: int = 100) -> bytes:
+    return bytes(read_body(io.BytesIO(body).read, encoding, limit, Reservation(ByteBudget(), FOREVER)))
 
 
 @pytest.mark.parametrize(
@@ -34,7 +49,9 @@ def client(url: str) -> HttpClient:
         ("", 0.0),
         ("soon", 0.0),
         ("-5", 0.0),
-        ("1.5", 0.0),
+        ("1.5", 1.5),
+        ("2.", 2.0),
+        ("1.5.5", 0.0),
         ("\u0661\u0662", 0.0),
         ("Tue, 99 Nov 2026 12:01:30 GMT", 0.0),
     ],
@@ -58,79 +75,132 @@ def test_date_without_a_zone_is_utc() -> None:
     assert date.timestamp() == NOON
 
 
+def test_servers_time_is_its_date_and_the_age_in_a_cache() -> None:
+    date = "Tue, 24 Nov 2026 12:00:00 GMT"
+    noon_ms = int(NOON) * 1000
+    assert server_time_ms({"Date": date}) == noon_ms
+    assert server_time_ms({"Date": date, "Age": "3000"}) == noon_ms + 3_000_000
+    assert server_time_ms({"Date": date, "Age": "old"}) == noon_ms
+    assert server_time_ms({"Date": "now", "Age": "5"}) is None
+    assert server_time_ms({"Age": "5"}) is None
+    assert server_time_ms({"Date": "Fri, 31 Dec 9999 23:59:59 GMT", "Age": "99999999"}) == 253_402_300_799_000
+
+
 @pytest.mark.parametrize("body", [b"", b"  \n", b"null"])
 def test_body_that_is_empty_or_null_has_no_value(body: bytes) -> None:
-    assert json_value(body, {}, 100) is None
+    assert value(body) is None
+
+
+@pytest.mark.parametrize("body", [b"plain", b'{"points": [', b"\xff\xfe\xfa", b"{} {}", b"[" * 9000 + b"}" * 9000])
+def test_body_that_is_no_json_is_an_error(body: bytes) -> None:
+    with pytest.raises((ValueError, RecursionError)):
+        value(body)
+
+
+def test_page_in_place_of_json_is_named_and_its_beginning_quoted() -> None:
+    with pytest.raises(ValueError, match=r"an HTML or XML page in place of JSON: '<html>\\x1b\[2Jx+…'"):
+        value(b" <html>\x1b[2J" + b"x" * 5000)
 
 
 @pytest.mark.parametrize(
-    "body",
-    [b"<html></html>", b'{"points": [', b"\xff\xfe\xfa", b"{} {}", b"[" * 9000, b"[" * 9000 + b"}" * 9000 + b"x"],
-)
-def test_body_that_is_no_json_is_a_value_error(body: bytes) -> None:
-    with pytest.raises(ValueError, match=r"."):
-        json_value(body, {}, 10_000)
-
-
-@pytest.mark.parametrize(
-    ("value", "read"),
+    ("text", "read"),
     [(b"9" * 5000, math.inf), (b"-" + b"9" * 5000, math.inf), (b"7" * 9, 777_777_777), (b'"' + b"9" * 5000 + b'"', "9" * 5000)],
 )
-def test_an_integer_that_python_does_not_read_spoils_nothing_else(value: bytes, read: object) -> None:
-    body = b'{"points": [[1, %b, %b], [2, 3, 4]]}' % (b"9" * 5000, value)
-    assert json_value(body, {}, 20_000) == {"points": [[1, math.inf, read], [2, 3, 4]]}
+def test_an_integer_that_python_does_not_read_spoils_nothing_else(text: bytes, read: object) -> None:
+    body = b'{"points": [[1, %b, %b], [2, 3, 4]]}' % (b"9" * 5000, text)
+    assert value(body) == {"points": [[1, math.inf, read], [2, 3, 4]]}
 
 
-@pytest.mark.parametrize("open_close", [(b"[", b"]"), (b'{"a":', b"}"), (b' [ 1, "]", {"\\"[": ', b"} ] ")])
-def test_what_is_nested_too_deep_for_python_spoils_nothing_else(open_close: tuple[bytes, bytes]) -> None:
-    opened, closed = (each * 5000 for each in open_close)
-    value = json_value(b'[["]", %b1%b, {"[": "}"}, 9], [2]]' % (opened, closed), {}, 200_000)
-    assert value[0][0] == "]"
-    assert value[0][2:] == [{"[": "}"}, 9]
-    assert value[1:] == [[2]]
-    json.dumps(value)
+def test_a_byte_that_is_not_utf_8_spoils_its_own_text_alone_where_asked() -> None:
+    body = b'[{"a": "Z\xfcrich", "b": "Z\xc3\xbcrich"}]'
+    assert value(body, any_bytes=True) == [{"a": "Z\udcfcrich", "b": "Zürich"}]
+    with pytest.raises(ValueError, match="utf-8"):
+        value(body)
 
 
 def test_compressed_body_is_read() -> None:
-    assert json_value(gzip.compress(b'{"points": []}'), {"content-encoding": "gzip"}, 100) == {"points": []}
-    assert json_value(zlib.compress(b"[1]"), {"content-encoding": "DEFLATE"}, 100) == [1]
+    assert unpacked(gzip.compress(b"[1]"), "gzip") == b"[1]"
+    assert unpacked(zlib.compress(b"[1]"), "DEFLATE") == b"[1]"
+    assert unpacked(gzip.compress(b"[1") + gzip.compress(b"]") + b"\0" * 9, "gzip") == b"[1]"
+    assert unpacked(b"", "gzip") == b""
 
 
-def test_compressed_body_is_unreadable_when_cut_off() -> None:
+@pytest.mark.parametrize("cut", [1, 9, 20])
+def test_compressed_body_is_unreadable_when_cut_off(cut: int) -> None:
     with pytest.raises(ValueError, match="cut off"):
-        json_value(gzip.compress(b'{"points": []}')[:-9], {"content-encoding": "gzip"}, 100)
+        unpacked(gzip.compress(b'{"points": []}')[:-cut], "gzip")
 
 
 def test_compressed_body_over_the_limit_is_not_unpacked() -> None:
-    bomb = gzip.compress(b" " * 2_000_000)
     with pytest.raises(TooLargeError):
-        json_value(bomb, {"content-encoding": "gzip"}, 100_000)
+        unpacked(gzip.compress(b" " * 2_000_000), "gzip", 100_000)
 
 
 def test_content_encoding_that_is_unknown_is_unreadable() -> None:
     with pytest.raises(ValueError, match="encoding"):
-        json_value(b"x", {"content-encoding": "br"}, 100)
+        unpacked(b"x", "br")
+
+
+@pytest.mark.parametrize("body", [b"[" + b"{}," * 999 + b"1]", b"[" * 500 + b"]" * 500 + b"," * 600, b"[" + b"1," * 1001])
+def test_body_with_more_values_than_can_be_right_is_not_parsed(body: bytes) -> None:
+    with pytest.raises(TooLargeError, match="values"):
+        value(body, values=1000)
+
+
+@pytest.mark.parametrize("unit", [b"{},", b"[],", b'"aa",', b"0,", '"\U0001f600",'.encode(), b'{"a":1},'])
+def test_body_whose_values_would_fill_the_memory_is_not_parsed(unit: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.source.http.body.MOST_BYTES", 2_300_000)  # a hundredth, and so is the body
+    with pytest.raises(TooLargeError, match="values would take"):
+        value(b"[" + unit * (640_000 // len(unit)) + b"1]", limit=700_000)
+
+
+def test_bodies_wait_for_room_but_for_one() -> None:
+    budget = ByteBudget(1_000_000)
+    first, second, third = (Reservation(budget, time.monotonic() + 0.01) for _ in range(3))
+    first.hold(900_000)
+    second.hold(600_000)  # beyond the budget, as only one at a time may be
+    with pytest.raises(TimeoutError):
+        third.hold(300_000)
+    second.hold(5_000_000)
+    del second
+    first.hold(1_000_000)
+    third.hold(300_000)  # the one beyond it now
+    with pytest.raises(TimeoutError):
+        first.hold(1_100_000)
+    del third
+    first.hold(1_100_000)
 
 
 @pytest.mark.parametrize(
-    ("url", "environment"),
+    ("url", "environment", "variable"),
     [
-        (f"http://user:{PASSWORD}@[::1/api", {}),
-        (f"http://user:{PASSWORD}@/api", {}),
-        (f"http://user:{PASSWORD}@host:99999999/api", {}),
-        ("http://host/api", {"HTTP_PROXY": f"http://user:{PASSWORD}@"}),
-        ("http://host/api", {"ALL_PROXY": f"socks5://user:{PASSWORD}@127.0.0.1:1"}),
-        ("https://host/api", {"REQUESTS_CA_BUNDLE": "/no/such/bundle.pem"}),
+        (f"http://user:{PASSWORD}@[::1/api", {}, "NETBEAM_URL"),
+        (f"http://user:{PASSWORD}@/api", {}, "NETBEAM_URL"),
+        (f"http://user:{PASSWORD}@host:99999999/api", {}, "NETBEAM_URL"),
+        ("http://host/api", {"HTTP_PROXY": f"http://user:{PASSWORD}@"}, "HTTP_PROXY"),
+        ("http://host/api", {"ALL_PROXY": f"socks5://user:{PASSWORD}@127.0.0.1:1"}, "ALL_PROXY is a socks5 proxy"),
+        ("https://host/api", {"https_proxy": f"http://bob:{PASSWORD}\\ss@proxy:3128"}, "https_proxy"),
+        ("https://host/api", {"HTTPS_PROXY": f"http://bob:{PASSWORD}@proxy:nine"}, "HTTPS_PROXY"),
+        ("https://host/api", {"HTTPS_PROXY": "http://"}, "HTTPS_PROXY"),
+        ("https://host/api", {"REQUESTS_CA_BUNDLE": "/no/such/bundle.pem"}, "REQUESTS_CA_BUNDLE"),
+        ("https://host/api", {"CURL_CA_BUNDLE": "/no/such/bundle.pem"}, "CURL_CA_BUNDLE"),
     ],
 )
 def test_address_or_environment_that_cannot_work_is_a_configuration_error_without_the_password(
-    monkeypatch: pytest.MonkeyPatch, url: str, environment: dict[str, str]
+    monkeypatch: pytest.MonkeyPatch, url: str, environment: dict[str, str], variable: str
 ) -> None:
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    for name, text in environment.items():
+        monkeypatch.setenv(name, text)
     with pytest.raises(ConfigurationError) as caught:
         client(url)
-    assert PASSWORD not in str(caught.value)
+    assert str(caught.value).startswith(variable)
+    assert PASSWORD not in "".join(traceback.format_exception(caught.value))
+
+
+def test_proxy_without_a_scheme_is_one_over_http(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "proxy.invalid:3128")
+    assert str(client("https://host/api")._pool.proxy) == "http://proxy.invalid:3128"
 
 
 def test_path_keeps_escapes_and_encodes_only_what_a_url_cannot_hold() -> None:

@@ -4,7 +4,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from collector import __version__
-from collector.core.counters import BUCKETS_S, Count, Counters
+from collector.core.counters import BUCKETS_S, Count, Counters, RequestOutcome
 from collector.core.model import RecordType
 from collector.core.outage import Outage
 from collector.core.report import CycleOutcome, CycleReport, Lag
@@ -109,7 +109,7 @@ def test_counters_show_the_tally_by_label(metrics: Metrics, counters: Counters) 
 
 def test_latency_histogram_is_cumulative_with_sum_and_count(metrics: Metrics, counters: Counters) -> None:
     for seconds in (0.01, 0.025, 0.3, 100.0):
-        counters.add_request("ok", seconds)
+        counters.add_request(RequestOutcome.OK, seconds)
     bounds = [*map(str, BUCKETS_S), "+Inf"]
     assert [value(metrics, "request_seconds_bucket", le=each) for each in bounds] == [2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 4]
     assert value(metrics, "request_seconds_count") == 4

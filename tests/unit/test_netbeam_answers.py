@@ -15,7 +15,6 @@ from collector.source.netbeam.api import Netbeam
 from tests.fakes import FakeIntake
 
 NOW = 1_795_521_600_000
-DATE = "Tue, 24 Nov 2026 12:00:00 GMT"
 WINDOW = Window(Series(1, "devices/a/interfaces/1%2F1", RecordType.ERRORS), NOW - 900_000, NOW)
 
 
@@ -26,14 +25,14 @@ class ScriptedClient:
         self.answer = answer
         self.asked: list[str] = []
         self.resumed = 0
-        self.last_date: tuple[str, float] | None = None
+        self.last_seen: tuple[int, float] | None = None
 
-    def get(self, path: str, query: str = "", **_: Any) -> Answer:
+    def request(self, path: str, query: str = "", **_: Any) -> Answer:
         self.asked.append(path + query)
         if isinstance(self.answer, CollectorError):
             raise self.answer
-        if self.answer.date:
-            self.last_date = self.answer.date, time.monotonic()
+        if self.answer.server_ms:
+            self.last_seen = self.answer.server_ms, time.monotonic()
         return self.answer
 
     def resume(self) -> None:
@@ -47,8 +46,8 @@ def netbeam(answer: Answer | CollectorError) -> tuple[Netbeam, ScriptedClient]:
     return source, client
 
 
-def listing(value: Any, date: str | None = None) -> Answer:
-    return Answer(200, value, date)
+def listing(value: Any, server_ms: int | None = None) -> Answer:
+    return Answer(200, value, server_ms)
 
 
 def fetched(answer: Answer | CollectorError) -> Fetched:
@@ -149,7 +148,7 @@ def test_listing_that_the_stop_prevents_is_no_outage() -> None:
 def test_listing_that_works_does_not_end_an_outage_of_the_points() -> None:
     source, client = netbeam(UnavailableError("status 503"))
     windows = [Window(Series(n, f"devices/{n}", RecordType.TRAFFIC), NOW - 900_000, NOW) for n in range(30)]
-    source._crew._once = True
+    source._workers._once = True
     source.fetch(windows, FakeIntake(lambda _: True, lambda _: None, lambda _: None), float("inf"))
     assert source.outage.down
     client.answer = listing([{"resource": "a"}])
@@ -164,35 +163,55 @@ def test_listing_that_works_does_not_end_an_outage_of_the_points() -> None:
     ("ahead_ms", "time_ms"), [(0, NOW), (90_000, NOW), (-90_000, NOW - 90_000), (-500, NOW - 500), (500, NOW)]
 )
 def test_listings_time_is_the_earlier_of_both_clocks(ahead_ms: int, time_ms: int) -> None:
-    source, _ = netbeam(listing([{"resource": "a"}], DATE))
+    source, _ = netbeam(listing([{"resource": "a"}], NOW))
     result = source.list(NOW + ahead_ms)
     assert result.time_ms == min(NOW, NOW + ahead_ms) == time_ms
     assert result.clock_ahead_s == pytest.approx(ahead_ms / 1000, abs=0.5)
 
 
-@pytest.mark.parametrize("date", [None, "", "now", "Tue, 24 Nov 1926 12:00:00 GMT"])
-def test_listing_without_a_date_has_our_time(date: str | None) -> None:
-    source, _ = netbeam(listing([{"resource": "a"}], date))
+def test_listing_without_a_date_has_our_time() -> None:
+    source, _ = netbeam(listing([{"resource": "a"}]))
     assert source.list(NOW).time_ms == NOW
     assert source.list(NOW).clock_ahead_s == 0
     assert source.latest_ms(NOW + 5) == NOW + 5
 
 
 def test_clock_of_a_machine_that_has_just_come_up_fails_the_listing_alone() -> None:
-    source, _ = netbeam(listing([{"resource": "a"}], DATE))
+    source, _ = netbeam(listing([{"resource": "a"}], NOW))
     with pytest.raises(AnswerError, match="our clock is wrong, is NTP running"):
         source.list(86_400_000)
 
 
+@pytest.mark.parametrize("apart_ms", [-86_401_000, 86_401_000, -NOW, -2 * NOW])
+def test_listing_dated_more_than_a_day_from_our_clock_is_a_failure_that_says_so(apart_ms: int) -> None:
+    source, _ = netbeam(listing([{"resource": "a"}], NOW + apart_ms))
+    with pytest.raises(AnswerError, match=r"listing is dated .* more than a day from our clock"):
+        source.list(NOW)
+
+
+def test_listing_of_too_many_entries_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.source.netbeam.api.MOST_ENTRIES", 2)
+    source, _ = netbeam(listing([{"resource": each} for each in "abc"]))
+    with pytest.raises(AnswerError, match="listing of 3 entries, at most 2"):
+        source.list(NOW)
+
+
+def test_answer_with_more_points_than_the_grid_allows_is_a_failure() -> None:
+    most = 40 * WINDOW.grid_points
+    assert fetched(Answer(200, {"points": [[1, 2, 3]] * most})).failure is None
+    failure = fetched(Answer(200, {"points": [[1, 2, 3]] * (most + 1)})).failure
+    assert failure == f"{most + 1} points, {most} at the most can be right"
+
+
 def test_the_date_of_a_failed_answer_tells_netbeams_time_too() -> None:
     source, client = netbeam(UnavailableError("status 503"))
-    client.last_date = DATE, time.monotonic()
+    client.last_seen = NOW, time.monotonic()
     assert NOW <= source.latest_ms(NOW + 3_600_000) < NOW + 60_000
 
 
 @pytest.mark.parametrize(("ahead_ms", "failed"), [(0, False), (1, True), (3_600_000, True)])
 def test_a_window_that_ends_later_than_netbeams_clock_is_no_answer(ahead_ms: int, failed: bool) -> None:
-    source, _ = netbeam(Answer(200, {"points": []}, DATE))
+    source, _ = netbeam(Answer(200, {"points": []}, NOW))
     window = Window(WINDOW.series, WINDOW.begin_ms, NOW + ahead_ms)
     got: list[Fetched] = []
     source.fetch([window], FakeIntake(lambda _: True, lambda _: None, got.append), float("inf"))
@@ -202,7 +221,7 @@ def test_a_window_that_ends_later_than_netbeams_clock_is_no_answer(ahead_ms: int
 def test_netbeams_clock_is_counted_on_while_later_listings_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [1000.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
-    source, client = netbeam(listing([{"resource": "a"}], DATE))
+    source, client = netbeam(listing([{"resource": "a"}], NOW))
     source.list(NOW + 7_200_000)
     client.answer = UnavailableError("status 503")
     clock[0] += 900

@@ -1,47 +1,137 @@
-"""What the head and the body of an HTTP answer mean."""
+"""Reads and decompresses a body within its limits, and its JSON only where that takes no more memory than it may."""
 
-import email.utils
 import json
 import math
 import re
 import zlib
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
-_WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
-"""Of zlib, for the content encodings that are understood."""
-DEEPEST = 200
-"""Levels that are read of a body that nests deeper than Python's parser goes (about 1,000)."""
-_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{]+|[\]}]+', re.DOTALL)
-"""Strings, and runs of brackets: what has to be told apart to know how deep one is."""
+from collector.core.text import printable
+from collector.source.http.memory import Reservation
+
+STEP_BYTES = 65_536
+"""Read, and decompressed, at once."""
+MOST_BYTES = 230 * 2**20
+"""What the JSON of one body may take once parsed: a listing of seven times ESnet's does."""
+SHOWN_CHARACTERS = 80
+"""Of a body that is no JSON, in the error."""
+_ENCODINGS = ("gzip", "x-gzip", "deflate")
+_GZIP_OR_ZLIB = 47
+"""For zlib: the header shows which of the two it is."""
+_VALUE_BYTES, _KEY_BYTES, _LIST_BYTES, _OBJECT_BYTES = 64, 52, 88, 100
+"""What Python takes for each, about, measured with 3.11: a number or a short text, a key's place, an empty container."""
 
 
 class TooLargeError(Exception):
-    """The body is over the limit, as it arrives or decompressed."""
+    """The body is over a limit: as it arrives, decompressed, or by the values that it holds."""
 
 
-def json_value(body: bytes, headers: Mapping[str, str], limit_bytes: int) -> Any:
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How large a body may be."""
+
+    bytes: int
+    """As it arrives, and once decompressed."""
+    values: int | None = None
+    """JSON values, arrays and objects included; None: bounded by their memory alone."""
+    any_bytes: bool = False
+    """Whether a byte that is not UTF-8 spoils its own text alone, which gets a lone surrogate, and not the whole body."""
+
+
+def read_body(read: Callable[[int], bytes], encoding: str, most_bytes: int, reservation: Reservation) -> bytearray:
+    """The whole body, decompressed. `read` gives up to so many bytes as they arrive, and none at the end.
+
+    Raises TooLargeError, and ValueError and zlib.error for a body that does not decompress.
+    """
+    encoding = encoding.strip().lower()
+    if encoding in _ENCODINGS:
+        pieces = _decompressed(_pieces(read, most_bytes))
+    elif encoding in ("", "identity"):
+        pieces = _pieces(read, most_bytes)
+    else:
+        raise ValueError("content encoding that was not asked for")
+    body = bytearray()
+    for piece in pieces:
+        if len(body) + len(piece) > most_bytes:
+            raise TooLargeError(f"body of over {most_bytes} bytes")
+        reservation.hold(len(body) + len(piece))
+        body += piece
+    return body
+
+
+def _pieces(read: Callable[[int], bytes], most_bytes: int) -> Iterator[bytes]:
+    arrived = 0
+    while piece := read(STEP_BYTES):
+        arrived += len(piece)
+        if arrived > most_bytes:
+            raise TooLargeError(f"body of over {most_bytes} bytes")
+        yield piece
+
+
+def _decompressed(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """In steps, so that what a few bytes unfold into is counted before it is there; several gzip members are one body."""
+    decoder, begun = zlib.decompressobj(_GZIP_OR_ZLIB), False
+    for piece in pieces:
+        rest = piece
+        while rest:
+            if decoder.eof:
+                if not rest.strip(b"\0"):  # padding
+                    break
+                decoder = zlib.decompressobj(_GZIP_OR_ZLIB)
+            begun = True
+            yield decoder.decompress(rest, STEP_BYTES)
+            rest = decoder.unused_data if decoder.eof else decoder.unconsumed_tail
+    while begun and not decoder.eof and (step := decoder.decompress(decoder.unconsumed_tail, STEP_BYTES)):
+        yield step
+    if begun and not decoder.eof:
+        raise ValueError("compressed body cut off")
+
+
+def json_value(body: bytes | bytearray, limits: Limits, reservation: Reservation) -> Any:
     """The body's JSON, None for an empty body.
 
-    Raises TooLargeError; and ValueError, RecursionError and zlib.error for what is no JSON. An integer of thousands of
-    digits becomes infinity, and what is nested hundreds of levels deep becomes null.
+    Raises TooLargeError before it parses what would take too much memory, ValueError and RecursionError for what is no
+    JSON. An integer of thousands of digits becomes infinity, which spoils that value alone.
     """
-    encoding = headers.get("content-encoding", "").lower()
-    if body and encoding not in ("", "identity"):
-        body = _decompressed(body, encoding, limit_bytes)
-    return _parsed(body) if body.strip() else None
-
-
-def _parsed(body: bytes) -> Any:
-    """The JSON; one value that Python will not read does not spoil the others, it becomes one that nobody publishes."""
+    if not body or body.isspace():
+        return None
+    encoding = json.detect_encoding(body)
+    reservation.hold(_memory(body, encoding, limits.values))
+    text = body.decode(encoding, "surrogateescape" if limits.any_bytes and encoding.startswith("utf-8") else "strict")
     try:
-        return json.loads(body)
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise
-    except (ValueError, RecursionError):  # an integer of over 4,300 digits; or too deep
-        text = body.decode(json.detect_encoding(body), "surrogatepass")
-        return json.loads(_pruned(text), parse_int=_integer)
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        at, shown = error.pos, printable(text.lstrip(), SHOWN_CHARACTERS)
+    except ValueError:  # an integer of over 4,300 digits
+        return json.loads(text, parse_int=_integer)
+    if shown[:1] == "<":
+        raise ValueError(f"an HTML or XML page in place of JSON: '{shown}'")
+    raise ValueError(f"not JSON at character {at}: '{shown}'")
+
+
+def _memory(body: bytes | bytearray, encoding: str, most_values: int | None) -> int:
+    """Bytes that text and JSON take, about, by the punctuation alone; that within texts is counted as well."""
+    lists, objects = body.count(b"["), body.count(b"{")
+    values = body.count(b",") + lists + objects
+    if most_values is not None and values > most_values:
+        raise TooLargeError(f"body of about {values} values, at most {most_values} can be right")
+    kept = max(0, values - sum(map(body.count, (b"null", b"true", b"false"))))
+    size = 2 * len(body) * _character_bytes(body, encoding) + kept * _VALUE_BYTES + body.count(b":") * _KEY_BYTES
+    size += lists * _LIST_BYTES + objects * _OBJECT_BYTES
+    if size > MOST_BYTES:
+        raise TooLargeError(f"body whose about {values} values would take {size >> 20} MiB")
+    return size
+
+
+def _character_bytes(body: bytes | bytearray, encoding: str) -> int:
+    """Of the text: Python gives all characters the room of the widest one."""
+    if body.isascii():
+        return 1
+    if not encoding.startswith("utf-8") or re.search(rb"[\xf0-\xff]", body):
+        return 4
+    return 2
 
 
 def _integer(digits: str) -> int | float:
@@ -49,50 +139,3 @@ def _integer(digits: str) -> int | float:
         return int(digits)
     except ValueError:
         return math.inf
-
-
-def _pruned(text: str) -> str:
-    """JSON with null in place of whatever is nested deeper than DEEPEST; what is not closed there stays unreadable."""
-    kept, depth, done = [], 0, 0
-    for token in _TOKEN.finditer(text):
-        before, length = depth, token.end() - token.start()
-        if text[token.start()] in "[{":
-            depth += length
-            if before <= DEEPEST < depth:
-                kept += [text[done : token.start() + DEEPEST - before], "null"]
-                done = len(text)
-        elif text[token.start()] in "]}":
-            depth -= length
-            if before > DEEPEST >= depth:
-                done = token.start() + before - DEEPEST
-    return "".join((*kept, text[done:]))
-
-
-def _decompressed(body: bytes, encoding: str, limit_bytes: int) -> bytes:
-    if encoding not in _WINDOW_BITS:
-        raise ValueError("content encoding that was not asked for")
-    decoder = zlib.decompressobj(_WINDOW_BITS[encoding])
-    text = decoder.decompress(body, limit_bytes + 1)
-    if len(text) > limit_bytes:
-        raise TooLargeError
-    if not decoder.eof:
-        raise ValueError("compressed body cut off")
-    return text
-
-
-def retry_after(text: str, now: float) -> float:
-    """Seconds that a Retry-After header asks for, given as seconds or as a date; 0 for a past date and for nonsense."""
-    text = text.strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:12])
-    date = parse_date(text)
-    return max(0.0, date.timestamp() - now) if date else 0.0
-
-
-def parse_date(text: str | None) -> datetime | None:
-    """The time in a header such as Date, None for nonsense."""
-    try:
-        date = email.utils.parsedate_to_datetime(text or "")
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    return date if date.tzinfo else date.replace(tzinfo=UTC)

@@ -1,42 +1,48 @@
-"""GET requests to one server: tried again where that can help, paced, and paused when the server asks for it."""
+"""Requests to one server: tried again where that can help, paced, and paused when the server asks for it.
 
-import contextlib
+Each request goes: pause and rate, a connection of the pool, head (urllib3), body in steps, JSON; a watchdog thread ends it
+at its deadline, wherever it is.
+"""
+
 import http.client
-import json
 import logging
 import math
 import ssl
 import threading
 import time
 import zlib
-from typing import Any, NamedTuple, cast
-from urllib.parse import quote, urlsplit
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import quote, unquote, urlsplit
 
-import requests
-from requests.adapters import HTTPAdapter
-from requests.utils import select_proxy
-from urllib3 import HTTPConnectionPool
 from urllib3.exceptions import HTTPError, ProxyError
-from urllib3.util import Retry
+from urllib3.response import BaseHTTPResponse
+from urllib3.util import Retry, make_headers, parse_url
 
 from collector import __version__
 from collector.core.backoff import RETRY_DELAYS_S, jittered
-from collector.core.counters import Counters
+from collector.core.counters import Counters, RequestOutcome
 from collector.core.errors import AnswerError, CollectorError, ConfigurationError, UnavailableError
 from collector.core.shutdown import Stop
-from collector.source.http.body import TooLargeError, json_value, retry_after
-from collector.source.http.request import Exchange, PlainWire, Response, TlsWire, Watchdog
+from collector.core.text import printable
+from collector.source.http import environment
+from collector.source.http.body import Limits, TooLargeError, json_value, read_body
+from collector.source.http.connection import Attempt, Watchdog
+from collector.source.http.headers import retry_after, server_time_ms
+from collector.source.http.memory import ByteBudget, Reservation
 
 log = logging.getLogger(__name__)
 
 TRIES = 1 + len(RETRY_DELAYS_S)
 OK = frozenset({200})
+MAY_PASS = frozenset({408, 429, *range(500, 1000)})
+"""Statuses that are worth another try, unless the caller names others."""
+REFUSAL_BYTES = 65_536
+"""The body of an answer whose status was not accepted is read up to here: for its text, and to keep the connection."""
 PATH_CHARACTERS = "%/:@!$&'()*+,;=-._~"
 """What a URL's path may hold besides letters and digits (RFC 3986); % because escapes stay as they came."""
 MOST_PAUSE_S = 900.0
 """A cycle without an end waits for no longer pause than the usual distance of two cycles (POLL_INTERVAL)."""
-MAY_PASS = frozenset({408, 429})
-"""Besides 5xx, the statuses that are worth another try (SPEC section 1)."""
 
 _NO_RETRIES = Retry(False, redirect=False)
 
@@ -45,88 +51,123 @@ class NotAskedError(UnavailableError):
     """The try was not made: the server wants none before the end of the cycle, or the collector stops."""
 
 
+class StatusError(CollectorError):
+    """The answer had a status that was not accepted; `text` is what came of its body, up to 64 kB, as it came."""
+
+    def __init__(self, message: str, status: int, text: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.text = text
+
+
+class RefusedError(StatusError, AnswerError):
+    """The status says that asking again is no use."""
+
+
+class FailingError(StatusError, UnavailableError):
+    """The status may pass."""
+
+
 class Answer(NamedTuple):
-    """A status that was accepted; `value` is the body's JSON, None for an empty one; `date` the header as it came."""
+    """A status that was accepted; `value` is the body's JSON, None for an empty one.
+
+    The memory that was admitted for the value is given back with the answer: keep it while the value is in use.
+    """
 
     status: int
     value: Any
-    date: str | None
+    server_ms: int | None = None
+    """The server's clock, if it told: Date plus Age."""
+    reservation: Reservation | None = None
 
 
 class HttpClient:
     """Asks one server, from any number of threads, with as many connections as may be asked at once.
 
-    Raises ConfigurationError where the URL, the proxy or the CA bundle of the environment cannot be used.
+    `name` is the server's, for people, and `variable` the setting that has its URL. Raises ConfigurationError where the
+    URL, or the environment's proxy or CA bundle, cannot be used.
     """
 
-    def __init__(self, base_url: str, *, concurrency: int, rate: float, timeout_s: float, stop: Stop, counters: Counters) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        name: str,
+        variable: str,
+        concurrency: int,
+        rate: float,
+        timeout_s: float,
+        stop: Stop,
+        counters: Counters,
+    ) -> None:
+        self._name = name
+        self._variable = variable
         self._timeout_s = timeout_s
         self._stop = stop
         self._counters = counters
         self._pace = _Pace(rate, stop)
         self._paused_until = 0.0
-        self.last_date: tuple[str, float] | None = None
-        """The Date of the newest answer that had one, whatever its status, and the monotonic time at which it came."""
+        self.last_seen: tuple[int, float] | None = None
+        """The server's clock by the newest answer that told it, whatever its status, and the monotonic time of that answer."""
         self._watchdog = Watchdog(stop)
-        self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=concurrency, pool_block=True)
-        self._connect_to(base_url)
+        self._budget = ByteBudget()
+        self._prepare(base_url, concurrency)
 
-    def _connect_to(self, base_url: str) -> None:
+    def _prepare(self, base_url: str, concurrency: int) -> None:
+        wrong = ConfigurationError(f"{self._variable} is no http or https URL with a host")
         try:
-            request = requests.Request("GET", base_url).prepare()
-            parts = urlsplit(str(request.url))
-            bare_url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/"
-            bare = requests.Request("GET", bare_url).prepare()
-        except (requests.RequestException, HTTPError, ValueError) as error:
-            raise ConfigurationError("NETBEAM_URL is no http or https URL with a host") from error  # its text has the password
-        # asked for the environment's proxies and CA bundle only: a session that sends reads ~/.netrc
-        settings = requests.Session().merge_environment_settings(bare_url, {}, None, None, None)
-        proxy = _usable_proxy(select_proxy(bare_url, settings["proxies"]))
-        try:
-            pool = self._adapter.get_connection_with_tls_context(bare, settings["verify"], settings["proxies"])
-            self._adapter.cert_verify(pool, bare_url, settings["verify"], None)  # type: ignore[no-untyped-call]
-        except OSError as error:
-            raise ConfigurationError(f"REQUESTS_CA_BUNDLE cannot be used: {settings['verify']}") from error
-        self._pool = cast(HTTPConnectionPool, pool)
-        self._pool.ConnectionCls = TlsWire if parts.scheme == "https" else PlainWire  # type: ignore[assignment]
-        forwarded = bool(proxy) and parts.scheme == "http"
-        self._pool_url = bare_url if forwarded else "/"
-        self._prefix = (bare_url[:-1] if forwarded else "") + _path(urlsplit(base_url).path.rstrip("/"))
+            parts = parse_url(base_url)
+            login = urlsplit(base_url).netloc.rpartition("@")[0]
+        except (HTTPError, ValueError):
+            raise wrong from None  # the error's text has the password
+        if parts.scheme not in ("http", "https") or not parts.host or not parts.netloc:
+            raise wrong
+        self._at = parts.netloc
+        server_url = f"{parts.scheme}://{parts.netloc}/"
+        self._pool, whole_urls = environment.pool(server_url, parts.scheme, concurrency)
+        self._pool_url = server_url if whole_urls else "/"
+        self._prefix = (server_url[:-1] if whole_urls else "") + _path(urlsplit(base_url).path.rstrip("/"))
         self._headers = {
-            "Host": urlsplit(bare_url).netloc,
+            "Host": parts.netloc,
             "User-Agent": f"esnet-collector/{__version__}",
             "Accept": "application/json",
             "Accept-Encoding": "gzip",
         }
-        if "Authorization" in request.headers:
-            self._headers["Authorization"] = str(request.headers["Authorization"])
+        if login:
+            self._headers |= basic_login(*map(unquote, (login + ":").split(":", 2)[:2]))
 
-    def get(
+    def request(
         self,
         path: str,
         query: str = "",
         *,
-        limit_bytes: int,
+        limits: Limits,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
         accept: frozenset[int] = OK,
+        may_pass: frozenset[int] = MAY_PASS,
         tries: int = TRIES,
         until: float = math.inf,
     ) -> Answer:
-        """The answer to `base + path + query`; the escapes in `path` go out as they are.
+        """The answer to a GET of `base + path + query`, or to a POST of this JSON `body`; escapes go out as they are.
 
-        A pause that the server asks for is waited for when it ends before the monotonic time `until`. Raises
-        UnavailableError when no try succeeded (NotAskedError: the last one was not made, nor would any other be before
-        `until`), AnswerError when another try would be no use.
+        Accepted are the statuses in `accept`; of the others those in `may_pass` are tried again. A pause that the server
+        asks for is waited for when it ends before the monotonic time `until`. Raises UnavailableError when no try succeeded
+        (FailingError: by its status; NotAskedError: the last one was not made, nor would any other be before `until`),
+        AnswerError when another try would be no use (RefusedError: by its status).
         """
-        target = self._prefix + _path(path) + query
+        call = _Call(self._prefix + _path(path) + query, limits, accept, may_pass, body, self._headers | dict(headers or {}))
+        if body is not None:
+            call.headers["Content-Type"] = "application/json"
         for delay_s in RETRY_DELAYS_S[: tries - 1]:
             self._await_turn(until)
             try:
-                return self._try(target, limit_bytes, accept)
+                return self._try(call)
             except UnavailableError as error:
-                log.debug("request failed target=%s error=%r", target, str(error))
+                log.debug("request failed target=%s error=%r", call.target, str(error))
             self._stop.wait(jittered(delay_s))
         self._await_turn(until)
-        return self._try(target, limit_bytes, accept)
+        return self._try(call)
 
     def resume(self) -> None:
         """Forget a pause that the server asked for: a new cycle begins."""
@@ -135,7 +176,6 @@ class HttpClient:
     def close(self) -> None:
         """Close all idle connections."""
         self._pool.close()
-        self._adapter.close()
 
     def _await_turn(self, until: float) -> None:
         """Wait for the end of a pause, and for the rate. Raises NotAskedError."""
@@ -143,7 +183,7 @@ class HttpClient:
             pause_s = self._paused_until - time.monotonic()
             if pause_s > 0:
                 if self._paused_until > until or (until == math.inf and pause_s > MOST_PAUSE_S):
-                    raise NotAskedError("not asked: Netbeam wants no request before the end of the cycle")
+                    raise NotAskedError(f"not asked: {self._name} wants no request before the end of the cycle")
                 self._stop.wait(pause_s)
             else:
                 self._pace.take()
@@ -152,80 +192,142 @@ class HttpClient:
             if pause_s <= 0 and self._paused_until <= time.monotonic():  # a pause may begin while one waits for the rate
                 return
 
-    def _try(self, target: str, limit_bytes: int, accept: frozenset[int]) -> Answer:
+    def _try(self, call: "_Call") -> Answer:
         """One try, counted with its outcome."""
         began = time.monotonic()
-        outcome = "connection"
+        reservation = Reservation(self._budget, began + self._timeout_s)
+        outcome = RequestOutcome.UNREADABLE
         try:
-            response = self._exchange(target, limit_bytes, began)
-            outcome = "unreadable"
-            if date := response.fields.get("date"):
-                self.last_date = date, time.monotonic()
-            if response.status in accept:
-                value = None if response.status == 404 else json_value(response.body, response.fields, limit_bytes)
-                outcome = "no_content" if value is None else "ok"
-                return Answer(response.status, value, response.fields.get("date"))
-            outcome = "status" if _may_pass(response.status) else "refused"
-            raise self._status_error(response)
+            response, content = self._exchange(call, began, reservation)
+            if response.status in call.accept:
+                value = None if response.status == 404 else json_value(content, call.limits, reservation)
+                outcome = RequestOutcome.NO_CONTENT if value is None else RequestOutcome.OK
+                return Answer(response.status, value, server_time_ms(response.headers), reservation)
+            outcome = RequestOutcome.STATUS if response.status in call.may_pass else RequestOutcome.REFUSED
+            raise self._status_error(response, content, outcome)
         except TimeoutError as error:
-            outcome = "timeout"
+            outcome = RequestOutcome.TIMEOUT
             raise UnavailableError(f"no whole answer within {self._timeout_s:g} s") from error
         except TooLargeError as error:
-            outcome = "unreadable"
-            raise AnswerError(f"body of over {limit_bytes} bytes") from error
-        except http.client.HTTPException as error:
-            outcome = "unreadable"
-            raise UnavailableError(f"unreadable answer: {_cause(error)}") from error
-        except (HTTPError, OSError) as error:
-            raise UnavailableError(f"connection failed: {_cause(error)}") from error
+            raise AnswerError(str(error)) from error
         except (ValueError, RecursionError, zlib.error) as error:
             raise UnavailableError(f"unreadable body: {_cause(error)}") from error
+        except _BrokenError as error:
+            outcome = error.outcome
+            raise UnavailableError(str(error)) from error.__cause__
         finally:
             self._counters.add_request(outcome, time.monotonic() - began)
 
-    def _exchange(self, target: str, limit_bytes: int, began: float) -> Response:
+    def _exchange(self, call: "_Call", began: float, reservation: Reservation) -> tuple[BaseHTTPResponse, bytearray]:
         """Send and receive, once more on a new connection when an idle one turns out to have been closed."""
-        exchange = Exchange(target, limit_bytes, began + self._timeout_s)
+        attempt = Attempt(call.target, began + self._timeout_s)
         try:
-            return self._send(exchange)
-        except (http.client.HTTPException, OSError):
-            if exchange.cut or exchange.answered or not exchange.reused or self._stop.is_set():
+            return self._send(call, attempt, reservation)
+        except _BrokenError as error:
+            if attempt.cut or attempt.new_connection or error.answered or self._stop.is_set():
                 raise
         self._pace.take()
-        return self._send(Exchange(target, limit_bytes, exchange.deadline, fresh=True))
+        return self._send(call, Attempt(call.target, attempt.deadline, fresh=True), reservation)
 
-    def _send(self, exchange: Exchange) -> Response:
-        """Raises TimeoutError, TooLargeError, http.client.HTTPException, HTTPError and OSError, each the innermost."""
-        self._watchdog.watch(exchange)
+    def _send(self, call: "_Call", attempt: Attempt, reservation: Reservation) -> tuple[BaseHTTPResponse, bytearray]:
+        """Raises TimeoutError, TooLargeError, _BrokenError, and ValueError and zlib.error for a body that does not decompress."""
+        response: BaseHTTPResponse | None = None
+        self._watchdog.watch(attempt)
         try:
             response = self._pool.urlopen(
-                "GET", self._pool_url, headers=self._headers, retries=_NO_RETRIES, redirect=False, assert_same_host=False
-            )
-        except (HTTPError, OSError) as error:
-            if exchange.cut:
+                "GET" if call.body is None else "POST", self._pool_url, body=call.body, headers=call.headers,
+                retries=_NO_RETRIES, redirect=False, assert_same_host=False, preload_content=False,
+            )  # fmt: skip
+            server_ms = server_time_ms(response.headers)
+            if server_ms is not None:
+                self.last_seen = server_ms, time.monotonic()
+            content = self._content(call, response, reservation)
+        except (TooLargeError, ValueError, zlib.error):
+            raise
+        except Exception as error:  # of whatever type: it is the driver's, and at the same time what a server made it do
+            if attempt.cut or isinstance(_innermost(error), TimeoutError):
                 raise TimeoutError from error
-            if isinstance(error, ProxyError):
-                raise OSError(f"proxy: {_cause(error)}") from None
-            raise _innermost(error) from None
+            raise self._broken(error, answered=response is not None) from error
         finally:
-            self._watchdog.release(exchange)
-        if exchange.cut:
+            if response is not None and not response.closed:
+                response.close()
+                response.release_conn()
+            self._watchdog.release(attempt)
+        if attempt.cut:
             raise TimeoutError
-        return cast(Response, response)  # what PlainWire and TlsWire give to the pool
+        return response, content
 
-    def _status_error(self, response: Response) -> CollectorError:
-        self._pause(retry_after(response.fields.get("retry-after", ""), time.time()))
-        if _may_pass(response.status):
-            return UnavailableError(f"status {response.status}")
-        redirect = " (a redirect, not followed)" if 300 <= response.status < 400 else ""
-        return AnswerError(f"status {response.status}{redirect}")
+    def _content(self, call: "_Call", response: BaseHTTPResponse, reservation: Reservation) -> bytearray:
+        if response.status < 200:  # what comes next on this connection would be taken for another request's answer
+            raise http.client.HTTPException(f"status {response.status} is no end of an answer")
+        encoding = response.headers.get("Content-Encoding", "")
+        announced = response.length_remaining or 0
+        most_bytes = call.limits.bytes if response.status in call.accept else REFUSAL_BYTES
+
+        def read(size: int) -> bytes:
+            return response.read(size, decode_content=False)
+
+        if response.status in call.accept:
+            if announced > most_bytes:
+                raise TooLargeError(f"body of over {most_bytes} bytes")
+            return read_body(read, encoding, most_bytes, reservation)
+        try:
+            return read_body(read, encoding, most_bytes, reservation)
+        except (TooLargeError, ValueError, zlib.error, HTTPError, OSError):
+            return bytearray()  # the status says all that is worth knowing
+
+    def _broken(self, error: Exception, *, answered: bool) -> "_BrokenError":
+        inner = _innermost(error)
+        if isinstance(inner, http.client.HTTPException) and not isinstance(inner, OSError):
+            return _BrokenError(f"unreadable answer: {_cause(inner)}", RequestOutcome.UNREADABLE, answered)
+        if isinstance(inner, OSError):
+            by_proxy = "proxy: " if isinstance(error, ProxyError) else ""
+            hint = "" if answered else f" ({self._variable})"
+            return _BrokenError(
+                f"connection to {self._at} failed: {by_proxy}{_cause(inner)}{hint}", RequestOutcome.CONNECTION, answered
+            )
+        return _BrokenError(f"unreadable answer: {_cause(inner)}", RequestOutcome.UNREADABLE, answered)
+
+    def _status_error(self, response: BaseHTTPResponse, content: bytearray, outcome: RequestOutcome) -> StatusError:
+        status, wait = response.status, response.headers.get("Retry-After", "")
+        text = content.decode("utf-8", "replace")
+        if outcome is RequestOutcome.STATUS:
+            self._pause(retry_after(wait, time.time()))
+            return FailingError(f"status {status}", status, text)
+        hint = ""
+        if 300 <= status < 400:
+            location = printable(response.headers.get("Location", "nowhere"), 200)
+            hint = f", a redirect to {location}, not followed; is {self._variable} right?"
+        elif status == 404:
+            hint = f"; is {self._variable} right?"
+        return RefusedError(f"status {status}{hint}", status, text)
 
     def _pause(self, seconds: float) -> None:
         """Ask nothing for that long; two pauses at once are as long as the longer one."""
         paused_until = time.monotonic() + seconds
         if seconds > 0 and paused_until > self._paused_until + 1:
-            log.warning("Netbeam asked for a pause seconds=%.0f", seconds)
+            log.warning("%s asked for a pause seconds=%.1f", self._name, seconds)
         self._paused_until = max(self._paused_until, paused_until)
+
+
+class _Call(NamedTuple):
+    """A request, the same in each of its tries."""
+
+    target: str
+    limits: Limits
+    accept: frozenset[int]
+    may_pass: frozenset[int]
+    body: bytes | None
+    headers: dict[str, str]
+
+
+class _BrokenError(Exception):
+    """What came was no answer; `answered`: but something of one."""
+
+    def __init__(self, message: str, outcome: RequestOutcome, answered: bool) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+        self.answered = answered
 
 
 class _Pace:
@@ -247,23 +349,13 @@ class _Pace:
             self._last = time.monotonic()
 
 
-def _usable_proxy(proxy: str | None) -> str | None:
-    """Raises ConfigurationError; the proxy's URL may hold a password and is not shown."""
-    if not proxy:
-        return None
-    with contextlib.suppress(ValueError):
-        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0:
-            return proxy
-    raise ConfigurationError("the proxy that the environment names is no http or https URL with a host")
+def basic_login(user: str, password: str) -> dict[str, str]:
+    """The header of a Basic login."""
+    return {"Authorization": make_headers(basic_auth=f"{user}:{password}")["authorization"]}
 
 
 def _path(path: str) -> str:
     return quote(path, safe=PATH_CHARACTERS)
-
-
-def _may_pass(status: int) -> bool:
-    return status >= 500 or status in MAY_PASS
 
 
 def _innermost(error: BaseException) -> Exception:
@@ -278,12 +370,10 @@ def _innermost(error: BaseException) -> Exception:
 def _cause(error: BaseException) -> str:
     """The innermost reason, in one line."""
     inner = _innermost(error)
-    if isinstance(inner, json.JSONDecodeError):
-        return f"not JSON at character {inner.pos}"
     if isinstance(inner, ssl.SSLCertVerificationError):
         return f"certificate not verified: {inner.verify_message}"
     if isinstance(inner, http.client.IncompleteRead):
-        return f"cut off after {len(inner.partial)} bytes"
+        return "cut off"
     if isinstance(inner, OSError) and inner.strerror:
-        return inner.strerror
-    return " ".join(str(inner).split()) or type(inner).__name__
+        return printable(inner.strerror)
+    return printable(inner) or type(inner).__name__

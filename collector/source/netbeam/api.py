@@ -1,25 +1,35 @@
-"""Netbeam, ESnet's API for its interfaces and their measurements: what is asked, and what its answers mean (SPEC section 1)."""
+"""Netbeam, ESnet's API for its interfaces and their measurements: what is asked, and what its answers mean."""
 
-import functools
 import time
 from collections.abc import Sequence
 
 from collector.core.contracts import Fetched, Intake
 from collector.core.counters import Count, Counters
 from collector.core.errors import AnswerError, CollectorError, UnavailableError
-from collector.core.model import JsonObject, Listing, Window, is_time, resource_fault
+from collector.core.model import JsonObject, Listing, Window, is_time, iso, resource_fault
 from collector.core.outage import Outage
 from collector.core.shutdown import Stop
-from collector.source.http.body import parse_date
+from collector.core.text import printable
+from collector.source.http.body import Limits
 from collector.source.http.client import OK, TRIES, Answer, HttpClient, NotAskedError
-from collector.source.netbeam.workers import Crew
+from collector.source.netbeam.workers import Asked, Workers
 
-LISTING_BYTES = 64 * 2**20
+LISTING = Limits(64 * 2**20, any_bytes=True)
+MOST_ENTRIES = 200_000
+"""Of a listing: twenty times ESnet's."""
 POINTS_BYTES = 8 * 2**20
+POINTS_PER_STEP = 40
+"""More of them for each step of the grid is no answer to what was asked for, and would fill the memory."""
+VALUES_PER_POINT = 4
+"""An array of time, in and out."""
+OTHER_VALUES = 2_000
+"""In an answer, besides its points."""
 NO_POINTS = OK | {204, 404}
 """Statuses that mean "no points in this window", besides 200 with an empty body."""
 SHOWN_CHARACTERS = 80
 """Of a faulty entry's resource, in a warning."""
+MOST_CLOCKS_APART_MS = 86_400_000
+"""A listing that is dated further from our clock gives no row its times."""
 
 
 class Netbeam:
@@ -43,9 +53,16 @@ class Netbeam:
         self._counters = counters
         self._timeout_s = timeout_s
         self._client = HttpClient(
-            config_url, concurrency=concurrency, rate=rate, timeout_s=timeout_s, stop=stop, counters=counters
+            config_url,
+            name=self.name,
+            variable="NETBEAM_URL",
+            concurrency=concurrency,
+            rate=rate,
+            timeout_s=timeout_s,
+            stop=stop,
+            counters=counters,
         )
-        self._crew = Crew(concurrency, self._ask, self.outage, stop, once=once)
+        self._workers = Workers(concurrency, self._ask, self.outage, stop, once=once)
 
     def list(self, now_ms: int) -> Listing:
         """The interfaces, as of `now_ms` or of Netbeam's clock when that is earlier.
@@ -56,72 +73,67 @@ class Netbeam:
         self._client.resume()
         try:
             # a pause of up to the time that one answer may take is waited for; the cycle goes on without the listing else
-            answer = self._client.get("/interfaces", limit_bytes=LISTING_BYTES, until=began + self._timeout_s)
+            answer = self._client.request("/interfaces", limits=LISTING, until=began + self._timeout_s)
         except UnavailableError as error:
             if not self._stop.is_set():
                 self.outage.failed(f"listing: {error}")
             raise
-        if not self._crew.away:
+        if not self._workers.away:
             self.outage.ended()
         time_ms, clock_ahead_s = _compare_clocks(answer, now_ms, began)
-        if not is_time(time_ms):
-            raise AnswerError(f"our clock is wrong, is NTP running? It says {now_ms} ms since 1970")
         interfaces, skipped, doubles = _usable(answer.value)
         self._counters.add(Count.LISTING_ENTRIES_SKIPPED, doubles)
         return Listing(time_ms, interfaces, tuple(skipped), clock_ahead_s)
 
     def latest_ms(self, now_ms: int) -> int:
         """`now_ms`, or Netbeam's clock as last seen and counted on since, when that is earlier."""
-        date, at = self._client.last_date or ("", 0.0)
-        date_ms = _date_ms(date)
-        return now_ms if date_ms is None else min(now_ms, date_ms + int((time.monotonic() - at) * 1000))
+        if self._client.last_seen is None:
+            return now_ms
+        server_ms, at = self._client.last_seen
+        return min(now_ms, server_ms + int((time.monotonic() - at) * 1000))
 
     def fetch(self, windows: Sequence[Window], intake: Intake, until: float) -> None:
         """See contracts.Source; the order is as given but for the breaker's exceptions."""
-        self._crew.fetch(windows, intake, until)
+        self._workers.fetch(windows, intake, until)
 
     def close(self) -> None:
         """Close the connections; afterwards it cannot be used."""
         self._client.close()
 
-    def _ask(self, window: Window, only_once: bool, until: float) -> Fetched | None:
-        """See crew.Ask."""
+    def _ask(self, window: Window, only_once: bool, until: float) -> Asked | None:
+        """See workers.Ask."""
         series = window.series
         # one millisecond early, so that the window's first point is in the answer whichever end Netbeam includes;
         # what lies outside of the window is dropped when the points are checked
         query = f"?begin={window.begin_ms - 1}&end={window.end_ms}"
         path = f"/{series.name}/{series.record_type.value}"
         tries = 1 if only_once else TRIES
+        most_points = POINTS_PER_STEP * window.grid_points
+        limits = Limits(POINTS_BYTES, VALUES_PER_POINT * most_points + OTHER_VALUES)
         try:
-            answer = self._client.get(path, query, limit_bytes=POINTS_BYTES, accept=NO_POINTS, tries=tries, until=until)
-            known_ms = _date_ms(answer.date)
-            if known_ms is not None and known_ms < window.end_ms:
+            answer = self._client.request(path, query, limits=limits, accept=NO_POINTS, tries=tries, until=until)
+            if answer.server_ms is not None and answer.server_ms < window.end_ms:
                 # our clock is ahead, and no listing said so: points that nobody has yet must not be taken for missing
-                return Fetched(window, failure="our clock is ahead of Netbeam's, is NTP running?")
-            return Fetched(window, _points(answer.value))
+                return Asked(Fetched(window, failure="our clock is ahead of Netbeam's, is NTP running?"))
+            return Asked(Fetched(window, _points(answer.value, most_points)), answer)
         except NotAskedError:
             return None
         except CollectorError as error:
-            return Fetched(window, failure=str(error))
-
-
-@functools.lru_cache(maxsize=16)
-def _date_ms(header: str | None) -> int | None:
-    """The time in a Date header, in ms; None for none. Many answers have the same."""
-    date = parse_date(header)
-    date_ms = round(date.timestamp() * 1000) if date else 0
-    return date_ms if is_time(date_ms) else None
+            return Asked(Fetched(window, failure=str(error)))
 
 
 def _compare_clocks(answer: Answer, now_ms: int, began: float) -> tuple[int, float]:
-    """The listing's time, and how many seconds our clock is ahead of Netbeam's."""
-    date_ms = _date_ms(answer.date)
-    if date_ms is None:
+    """The listing's time, and how many seconds our clock is ahead of Netbeam's. Raises AnswerError when they are days apart."""
+    if not is_time(now_ms):
+        raise AnswerError(f"our clock is wrong, is NTP running? It says {now_ms} ms since 1970")
+    if answer.server_ms is None:
         return now_ms, 0.0
-    return min(now_ms, date_ms), now_ms / 1000 + (time.monotonic() - began) - date_ms / 1000
+    if abs(answer.server_ms - now_ms) > MOST_CLOCKS_APART_MS or not is_time(answer.server_ms):
+        raise AnswerError(f"listing is dated {iso(answer.server_ms)}, more than a day from our clock, {iso(now_ms)}")
+    return min(now_ms, answer.server_ms), now_ms / 1000 + (time.monotonic() - began) - answer.server_ms / 1000
 
 
-def _points(value: object) -> Sequence[object]:
+def _points(value: object, most_points: int) -> Sequence[object]:
     """The points of an answer as they came. Raises AnswerError."""
     if value is None:
         return ()
@@ -132,7 +144,9 @@ def _points(value: object) -> Sequence[object]:
     points = value["points"]
     if points is None:
         return ()
-    return points if isinstance(points, list) else _fail(f"points is {type(points).__name__}, not an array")
+    if not isinstance(points, list):
+        return _fail(f"points is {type(points).__name__}, not an array")
+    return points if len(points) <= most_points else _fail(f"{len(points)} points, {most_points} at the most can be right")
 
 
 def _fail(fault: str) -> Sequence[object]:
@@ -143,6 +157,8 @@ def _usable(entries: object) -> tuple[dict[str, JsonObject], list[str], int]:
     """The entries that can be collected by resource, a line for each that cannot, and the number of doubles."""
     if not isinstance(entries, list):
         raise AnswerError(f"listing is {type(entries).__name__}, not an array")
+    if len(entries) > MOST_ENTRIES:
+        raise AnswerError(f"listing of {len(entries)} entries, at most {MOST_ENTRIES} are taken")
     interfaces: dict[str, JsonObject] = {}
     skipped: list[str] = []
     doubles = 0
@@ -152,7 +168,7 @@ def _usable(entries: object) -> tuple[dict[str, JsonObject], list[str], int]:
             continue
         resource = entry.get("resource")
         if fault := resource_fault(resource):
-            shown = f" {resource[:SHOWN_CHARACTERS]!r}" if isinstance(resource, str) else ""
+            shown = f" '{printable(resource, SHOWN_CHARACTERS)}'" if isinstance(resource, str) else ""
             skipped.append(f"entry {index}{shown}: {fault}")
         elif interfaces.setdefault(str(resource), entry) is not entry:
             doubles += 1

@@ -3,8 +3,9 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from collector.core.backoff import growing
 from collector.core.contracts import Fetched, Intake
@@ -15,28 +16,35 @@ from collector.source.netbeam.breaker import Breaker, Mode
 
 PROBE_FIRST_S = 1.0
 PROBE_MOST_S = 30.0
-"""Between two windows that are asked while the source is away (SPEC section 1)."""
+"""Between two windows that are asked while the source is away."""
 LATE_S = 0.5
-"""What is in flight gets this much longer than the grace of a stop; who is stuck even then is left behind."""
-LAME_FAILURES = 5
-"""So many windows of a device fail in a row before its other windows come after those of all other devices."""
+"""What is in flight gets this much longer than the grace of a stop; then the fetch returns without it."""
 _LOOK_S = 0.25
 
-Ask = Callable[[Window, bool, float], Fetched | None]
+
+
+class Asked(NamedTuple):
+    """What came for a window; `answer` is kept until it has been delivered, and with it the memory that it was admitted to."""
+
+    fetched: Fetched
+    answer: object = None
+
+
+Ask = Callable[[Window, bool, float], Asked | None]
 """Asks for a window; the flag says whether to try only once, the time is the batch's `until`. None comes back when the
 source may not be asked any more in this batch: it wants a pause, or the collector stops."""
 
 
 @dataclass(eq=False, slots=True)
 class _Batch:
-    """The windows of one fetch, and who has which. All under the crew's lock."""
+    """The windows of one fetch; all under the lock of the workers."""
 
     intake: Intake
     until: float
     pending: deque[Window]
     taken: int = 0
-    """Windows in the hands of a thread: waiting to be admitted, or asked."""
-    asking: int = 0
+    """Windows in the hands of a worker: waiting to be admitted, or asked."""
+    asked: int = 0
     closed: bool = False
     """Nothing more is asked."""
     left: bool = False
@@ -46,46 +54,21 @@ class _Batch:
     def open(self) -> bool:
         return not self.closed and bool(self.pending)
 
-    def take(self) -> Window:
-        """The next window."""
-        self.taken += 1
-        return self.pending.popleft()
-
-    def take_of_others(self, suspects: set[str], rather_any: bool) -> Window | None:
-        """The next window of a device that is not among the suspects; `rather_any`: or else the next of all."""
-        for index, window in enumerate(self.pending):
-            if window.series.device not in suspects:
-                del self.pending[index]
-                self.taken += 1
-                return window
-        return self.take() if rather_any and self.open else None
-
     def put_back(self, window: Window) -> None:
         """A window that was taken, and is not asked now; it comes first."""
         self.taken -= 1
         self.pending.appendleft(window)
 
-    def defer_lame(self, devices: Collection[str]) -> None:
-        """Put these devices' windows behind all others, but for the first of each, which shows whether it answers again."""
-        first: set[str] = set()
-        later: list[Window] = []
-        sooner: list[Window] = []
-        for window in self.pending:
-            device = window.series.device
-            (later if device in devices and device in first else sooner).append(window)
-            first.add(device)
-        self.pending = deque(sooner + later)
-
-    def defer(self, suspects: set[str]) -> None:
-        """Put the suspects' windows behind all others."""
-        later = [window for window in self.pending if window.series.device in suspects]
-        if later:
-            self.pending = deque(window for window in self.pending if window.series.device not in suspects)
-            self.pending.extend(later)
+    def sort(self, comes_last: Callable[[str], bool]) -> None:
+        """Put the windows of these devices behind all others; nothing else changes its place."""
+        self.pending = deque(sorted(self.pending, key=lambda window: comes_last(window.series.device)))
 
 
-class Crew:
-    """`size` threads, started with the first batch. `fetch` keeps the contract of `contracts.Source.fetch`."""
+class Workers:
+    """`size` threads, started with the first batch. `fetch` keeps the contract of `contracts.Source.fetch`.
+
+    Each worker takes the next window, waits until it is admitted, asks, and delivers the answer.
+    """
 
     def __init__(self, size: int, ask: Ask, outage: Outage, stop: Stop, *, once: bool) -> None:
         self._size = size
@@ -94,12 +77,11 @@ class Crew:
         self._stop = stop
         self._once = once
         self._breaker = Breaker()
+        self._probe_at = 0.0
+        self._probe_delays_s: Iterator[float] = iter(())
         self._changed = threading.Condition()
         self._batch: _Batch | None = None
         self._threads: list[threading.Thread] = []
-        self._last_failure = ""
-        self._failures: dict[str, int] = {}
-        """Windows that failed in a row, by device; kept from batch to batch."""
 
     @property
     def away(self) -> bool:
@@ -111,22 +93,22 @@ class Crew:
         if self._stop.is_set() or not windows:
             return
         batch = _Batch(intake, until, deque(windows))
-        lame = {device for device, failures in self._failures.items() if failures >= LAME_FAILURES}
-        if lame:
-            batch.defer_lame(lame)
-        self._breaker.begin()
-        at_once = self.away
         with self._changed:
+            self._breaker.begin()
+            batch.sort(self._breaker.comes_last)
+            self._probe_at, self._probe_delays_s = 0.0, growing(PROBE_FIRST_S, PROBE_MOST_S)
             self._batch = batch
             self._start_threads()
             self._changed.notify_all()
-        while True:
-            self._wait(batch, lambda: self._in_doubt(batch) or self._done(batch))
-            if not batch.open:
-                break
-            self._one_at_a_time(batch, at_once)
-            at_once = False
-        self._end(batch)
+            while batch.open or batch.taken:
+                give_up_at = self._stop.give_up_at
+                if give_up_at is not None:
+                    batch.closed = True
+                    if time.monotonic() > give_up_at + LATE_S:
+                        break
+                self._changed.wait(_LOOK_S)
+            batch.left = True
+            self._batch = None
 
     def _start_threads(self) -> None:
         while len(self._threads) < self._size:
@@ -137,133 +119,75 @@ class Crew:
     def _work(self) -> None:
         try:
             while True:
-                self._serve(*self._next())
+                self._serve(*self._take())
         except Exception as error:
             self._stop.fail(error, threading.current_thread().name)
 
-    def _next(self) -> tuple[_Batch, Window]:
+    def _take(self) -> tuple[_Batch, Window, bool]:
+        """The next window, as soon as one may be asked, and whether it is to be asked alone."""
         with self._changed:
             while True:
-                batch = self._batch
-                if batch is not None and batch.open and self._all_may_ask():
-                    return batch, batch.take()
-                self._changed.wait()
+                batch, wait_s = self._batch, None
+                if batch is not None and batch.open and not self._stop.is_set():
+                    alone = self._breaker.mode is not Mode.FULL
+                    wait_s = self._probe_at - time.monotonic() if self.away else 0.0
+                    if not (alone and batch.taken) and wait_s <= 0:
+                        batch.taken += 1
+                        return batch, batch.pending.popleft(), alone
+                self._changed.wait(wait_s if wait_s and wait_s > 0 else None)
 
-    def _serve(self, batch: _Batch, window: Window) -> None:
+    def _serve(self, batch: _Batch, window: Window, alone: bool) -> None:
         admitted = bool(batch.intake.admit((window,)))
         with self._changed:
-            ask = admitted and self._all_may_ask()
+            doubted = self._breaker.mode is not Mode.FULL and batch.asked > 0
+            ask = admitted and not doubted and not self._stop.is_set()
             if ask:
-                batch.asking += 1
+                batch.asked += 1
             else:
                 batch.closed = batch.closed or not admitted
                 batch.put_back(window)
                 self._changed.notify_all()
         if ask:
-            self._ask_for(batch, window, alone=False)
+            self._ask_for(batch, window, alone)
         elif admitted:
-            # the source came into doubt meanwhile: the room is for the one that is asked alone
+            # the source came into doubt meanwhile: the room is for the window that is asked alone
             batch.intake.release((window,))
 
-    def _ask_for(self, batch: _Batch, window: Window, *, alone: bool) -> None:
-        fetched = self._ask(window, alone and self.away, batch.until)
-        if fetched is None:
+    def _ask_for(self, batch: _Batch, window: Window, alone: bool) -> None:
+        asked = self._ask(window, self.away, batch.until)
+        if asked is None:
             batch.intake.release((window,))
         elif not batch.left:
-            batch.intake.deliver(fetched)
+            batch.intake.deliver(asked.fetched)
         with self._changed:
-            batch.asking -= 1
-            if fetched is None:
+            batch.asked -= 1
+            if asked is None:
                 batch.closed = True
                 batch.put_back(window)
             else:
                 batch.taken -= 1
-                self._note(batch, fetched, alone)
-            if not batch.asking and (not batch.open or self._breaker.mode is not Mode.FULL):
+                self._note(batch, asked.fetched, alone)
+            if not batch.open or self._breaker.mode is not Mode.FULL:
                 self._changed.notify_all()
 
     def _note(self, batch: _Batch, fetched: Fetched, alone: bool) -> None:
         breaker, device = self._breaker, fetched.window.series.device
-        if fetched.failure is not None:
-            self._last_failure = fetched.failure
-            self._failures[device] = self._failures.get(device, 0) + 1
-            if self._failures[device] == LAME_FAILURES:
-                # else one whose every answer takes all tries to time out has every thread wait for it before long
-                batch.defer({device})
+        before, was_last = breaker.mode, breaker.comes_last(device)
+        if fetched.failure is None:
+            breaker.succeeded(device)
+            self._outage.ended()
+        else:
             breaker.failed(device, alone)
-            if breaker.mode is Mode.AWAY:
+            if self.away:
                 self._outage.failed(fetched.failure)
-            return
-        self._failures.pop(device, None)
-        doubted = breaker.mode is not Mode.FULL
-        if doubted:
-            batch.defer(breaker.suspects)
-        breaker.succeeded()
-        self._outage.ended()
-        if doubted:
+                self._plan_probe(batch)
+        if breaker.mode is not before:
+            batch.sort(breaker.comes_last)
             self._changed.notify_all()
+        elif breaker.comes_last(device) and not was_last:
+            batch.sort(breaker.comes_last)
 
-    def _one_at_a_time(self, batch: _Batch, at_once: bool) -> None:
-        """Ask in the calling thread until one succeeds, or until the batch is at its end; `at_once`: do not wait at first."""
-        delays_s = growing(PROBE_FIRST_S, PROBE_MOST_S)
-        while batch.open and self._breaker.mode is not Mode.FULL and not self._stop.is_set():
-            if self.away and not at_once and (self._once or not self._wait_for_probe(next(delays_s), batch.until)):
-                with self._changed:
-                    batch.closed = True
-                return
-            at_once = False
-            with self._changed:
-                window = batch.take_of_others(self._breaker.suspects, rather_any=self.away)
-                if window is None:
-                    self._no_other_left()
-                    continue
-            admitted = bool(batch.intake.admit((window,)))
-            with self._changed:
-                if not admitted:
-                    batch.closed = True
-                    batch.put_back(window)
-                    return
-                batch.asking += 1
-            self._ask_for(batch, window, alone=True)
-
-    def _wait_for_probe(self, seconds: float, until: float) -> bool:
-        """False when the cycle is over first."""
-        return not self._stop.wait(min(seconds, until - time.monotonic())) and time.monotonic() < until
-
-    def _no_other_left(self) -> None:
-        self._breaker.no_other_left()
-        if self.away:
-            self._outage.failed(self._last_failure)
-        self._changed.notify_all()
-
-    def _end(self, batch: _Batch) -> None:
-        """Wait for what is in flight."""
-        with self._changed:
-            batch.closed = batch.closed or bool(batch.pending)
-        self._wait(batch, lambda: not batch.taken)
-        with self._changed:
-            if not batch.closed and self._breaker.mode is Mode.CAREFUL:
-                self._no_other_left()
-            batch.left = True
-            self._batch = None
-
-    def _all_may_ask(self) -> bool:
-        return self._breaker.mode is Mode.FULL and not self._stop.is_set()
-
-    def _in_doubt(self, batch: _Batch) -> bool:
-        return self._breaker.mode is not Mode.FULL and not batch.asking and batch.open
-
-    @staticmethod
-    def _done(batch: _Batch) -> bool:
-        return not batch.open and not batch.taken
-
-    def _wait(self, batch: _Batch, over: Callable[[], bool]) -> None:
-        """Wait for that, or for a stop: then nothing more is asked, and who is stuck is left behind after the grace."""
-        with self._changed:
-            while not over():
-                give_up_at = self._stop.give_up_at
-                if give_up_at is not None:
-                    batch.closed = True
-                    if time.monotonic() > give_up_at + LATE_S:
-                        return
-                self._changed.wait(_LOOK_S)
+    def _plan_probe(self, batch: _Batch) -> None:
+        self._probe_at = time.monotonic() + next(self._probe_delays_s)
+        if self._once or self._probe_at > batch.until:
+            batch.closed = True

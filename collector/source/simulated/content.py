@@ -51,11 +51,6 @@ def long_numbers(points: list[Point], begin_ms: int, end_ms: int) -> bytes:
     return _filled(points, begin_ms, b"9" * 5000)
 
 
-def deep_points(points: list[Point], begin_ms: int, end_ms: int) -> bytes:
-    """The good points among some that are nested deeper than a parser goes."""
-    return _filled(points, begin_ms, b"[" * 5000 + b"]" * 5000)
-
-
 def _filled(points: list[Point], begin_ms: int, value: bytes) -> bytes:
     """With this text, which no encoder makes, for a time, an in and an out."""
     mark = "text in its place"

@@ -61,7 +61,6 @@ class Kind(StrEnum):
     HUGE_NUMBERS = "huge-numbers"
     LONG_NUMBERS = "long-numbers"
     """Integers of more digits than Python converts (4,300)."""
-    DEEP_POINTS = "deep-points"
     OUTSIDE = "outside"
     DOUBLED = "doubled"
     SHUFFLED = "shuffled"
@@ -195,7 +194,7 @@ _WHOLE: dict[Kind, Callable[[Answer], Answer]] = {
     Kind.HTML: _html,
     Kind.INVALID_JSON: lambda good: Answer(body=b'{"points":[[,]]}'),
     Kind.CUT_JSON: _half,
-    Kind.DEEP_JSON: lambda good: Answer(body=b"[" * 200_000),
+    Kind.DEEP_JSON: lambda good: Answer(body=b"[" * 5_000 + b"]" * 5_000),
     Kind.NOT_UTF8: lambda good: Answer(body=b'{"points":[],"site":"Z\xfcrich"}'),
     Kind.GZIP: lambda good: replace(_packed(good.body), status=good.status) if good.body else good,
     Kind.GZIP_BOMB: lambda good: _bomb(),
@@ -224,7 +223,6 @@ _POINTS: dict[Kind, Callable[[list[Point], int, int], bytes]] = {
     Kind.BAD_TIMES: content.bad_times,
     Kind.HUGE_NUMBERS: content.huge_numbers,
     Kind.LONG_NUMBERS: content.long_numbers,
-    Kind.DEEP_POINTS: content.deep_points,
     Kind.OUTSIDE: content.outside,
     Kind.DOUBLED: content.doubled_points,
     Kind.SHUFFLED: content.shuffled,
