@@ -84,7 +84,10 @@ class RabbitSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MysqlSettings:
-    """How to reach MySQL; with `ca_file` over TLS only, the peer verified."""
+    """How to reach MySQL; with `ca_file` over TLS only, the peer verified.
+
+    `trust_server`: a peer that is not verified may get the password itself, over TLS, and not only a scramble of it.
+    """
 
     host: str
     port: int
@@ -92,6 +95,7 @@ class MysqlSettings:
     user: str
     password: Secret
     ca_file: str | None = None
+    trust_server: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -369,5 +373,6 @@ def _mysql(draft: _Draft) -> MysqlSettings:
         "user": draft.get("MYSQL_USER"),
         "password": draft.secret("MYSQL_PASSWORD"),
         "ca_file": draft.get("MYSQL_CA_FILE"),
+        "trust_server": draft.get("MYSQL_TRUST_SERVER"),
     }
     return MysqlSettings(**values)

@@ -275,6 +275,7 @@ MYSQL_OPTIONS = (
     Option("MYSQL_PASSWORD", "", TEXT, "MySQL's password; or MYSQL_PASSWORD_FILE", required=True),
     Option("MYSQL_PASSWORD_FILE", "", TEXT, "a file that holds MySQL's password, read again at each connect"),
     Option("MYSQL_CA_FILE", "", READABLE_FILE, "certificates to verify MySQL with; if set, TLS is demanded"),
+    Option("MYSQL_TRUST_SERVER", "false", BOOLEAN, "true: a server that is not verified may get the password itself, over TLS"),
 )
 STRICT_TEXTS = frozenset({TEXT, SHORT_TEXT, DATABASE})
 """Kinds whose every character counts."""

@@ -14,35 +14,35 @@ from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from collector.config.configuration import MysqlSettings
+from collector.core.addresses import AddressOrder
 from collector.core.backoff import jittered
 from collector.core.counters import Count, Counters
 from collector.core.errors import CollectorError, ConfigurationError, LockLostError, NoTableError, UnavailableError
-from collector.core.model import Changes, Move, RecordType, Row, Table
+from collector.core.model import Changes, Move, RecordType, Row, Table, UntrustedRow
 from collector.core.outage import Outage
 from collector.core.shutdown import Stop
+from collector.core.text import printable
 from collector.store import sql
-from collector.store.session import TIMEOUT_S, AgainError, Session, SessionLostError
+from collector.store.driver import SessionLostError
+from collector.store.session import TIMEOUT_S, AgainError, DeniedError, Session, UnwritableError, located
 from collector.store.sql import Dialect, Execute, Result
 
 SLICE_S = 2
 """One wait for the lock, below TIMEOUT_S; a standby's stop takes that long."""
 PING_S = 5.0
-"""The holder's session is used or pinged this often (SPEC section 7)."""
+"""The holder's session is used or pinged this often, well within the 20 s after which the server ends it."""
 PROVEN_S = 12.0
 """So long after it was last proven the lock counts as ours: a ping may fail, and the server's 20 s are not over."""
 ATTEMPTS = 3
 """Of a transaction that met a deadlock, or waited too long for somebody else's locks."""
 RETRY_S = 0.2
+MOST_ROWS = 400_000
+"""Of one cycle: twice the interfaces that a listing may have, and what keeps the memory within 250 MB."""
 
+ID_TYPE = "int NOT NULL AUTO_INCREMENT"
 CREATE = f"""CREATE TABLE IF NOT EXISTS {sql.NAME} (
-  id int NOT NULL AUTO_INCREMENT,
-  name varchar(128) NOT NULL,
-  status varchar(2) NOT NULL,
-  active_from varchar(13) NOT NULL,
-  active_until varchar(13) DEFAULT NULL,
-  errors_until varchar(13) DEFAULT NULL,
-  discards_until varchar(13) DEFAULT NULL,
-  traffic_until varchar(13) DEFAULT NULL,
+  id {ID_TYPE},
+  {", ".join(f"{name} {kind}" for name, kind in sql.TYPES.items())},
   PRIMARY KEY (id, name)
 ) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"""
 """As in sql/esnet_interfaces.sql: a test compares the two."""
@@ -50,26 +50,37 @@ WIDTHS = {"name": 128, "status": 1} | dict.fromkeys(sql.COLUMNS[3:], 13)
 """How many characters a text column has to take."""
 DIALECT = Dialect(
     mark="%s",
-    same="<=>",
     identity="CAST(CONVERT(CONCAT(id, ' ', name) USING utf8mb4) AS BINARY)",
-    name="CAST(CONVERT(name USING utf8mb4) AS BINARY)",
+    holding="CAST(CONCAT(id, ' ', CONVERT(name USING utf8mb4), ' ', COALESCE(CONVERT({} USING utf8mb4), 'NULL')) AS BINARY)",
+    length="CHAR_LENGTH",
+    integer="UNSIGNED",
 )
-
 _WIDTH = re.compile(r"(?:var)?(?:char|binary)\((\d+)\)", re.IGNORECASE)
 _T = TypeVar("_T")
+
+
+def lock_name(database: str, share: tuple[int, int] = (1, 1)) -> str:
+    """The name that is locked, at most 64 characters; for a share k of n, its own."""
+    k, n = share
+    name = "esnet_collector:" + hashlib.sha1(database.encode(), usedforsecurity=False).hexdigest()[:16]
+    return name if n == 1 else f"{name}:{k}/{n}"
 
 
 class MysqlStore:
     """contracts.Store on a MySQL server. One thread works with it; a thread of its own keeps the lock's session alive."""
 
-    def __init__(self, settings: MysqlSettings, stop: Stop, counters: Counters | None = None) -> None:
+    def __init__(
+        self, settings: MysqlSettings, stop: Stop, counters: Counters | None = None, share: tuple[int, int] = (1, 1)
+    ) -> None:
         self.outage = Outage("MySQL")
         self.database_s = 0.0
         self._settings = settings
         self._stop = stop
         self._counters = counters or Counters()
         self._connected_once = False
-        self._lock_name = "esnet_collector:" + hashlib.sha1(settings.database.encode(), usedforsecurity=False).hexdigest()[:16]
+        self._order = AddressOrder()
+        self._share = share
+        self._lock_name = lock_name(settings.database, share)
         self._mutex = threading.RLock()  # whoever uses the session; held for a statement or a transaction
         self._session: Session | None = None
         self._locked = False
@@ -88,7 +99,7 @@ class MysqlStore:
                 except SessionLostError:
                     self._drop()
             if self._session is None:
-                self._session = Session(self._settings, self._timeout_s())
+                self._session = Session(self._settings, self._timeout_s(), self._order)
                 if self._connected_once:
                     self._counters.add(Count.RECONNECTS, label="mysql")
                 self._connected_once = True
@@ -100,24 +111,36 @@ class MysqlStore:
         while True:
             wait_s = min(SLICE_S, max(0, math.ceil(deadline - time.monotonic())))
             with self._using(timed=False):
+                whole_is_held = not self._locked and self._whole_is_held()
                 if self._locked:
                     self._prove()
-                else:
+                elif not whole_is_held:
                     self._take(wait_s)
                 if self._locked:
                     return True
+                self._unwritable = False  # a standby writes nothing
             if time.monotonic() >= deadline or self._stop.is_set():
                 return False
+            if whole_is_held:
+                self._stop.wait(min(SLICE_S, max(0.0, deadline - time.monotonic())))
 
     def holds_lock(self) -> bool:
         """Whether the lock was proven ours in the last PROVEN_S. Any thread."""
         return self._locked and time.monotonic() - self._proven_at <= PROVEN_S
 
     def read(self, now_ms: int, undrained_in: tuple[RecordType, ...] | None = None) -> Table:
-        """The table as it is now: in autocommit the statement is a transaction, which ends with it."""
+        """The table as it is now: in autocommit a statement is a transaction, which ends with it."""
+        rows: list[Row] = []
+        untrusted: list[UntrustedRow] = []
         with self._using():
-            raw = self._execute(sql.select_all() if undrained_in is None else sql.select_undrained(undrained_in)).rows
-        return sql.parse(raw, now_ms)  # half of the time that reading takes, and none of it in the database
+            for raw in self._connected().rows(sql.select(DIALECT, now_ms, undrained_in)):
+                some = sql.parse(raw, now_ms)
+                rows += some.rows
+                untrusted += some.untrusted
+                if undrained_in is not None and len(rows) + len(untrusted) > MOST_ROWS:
+                    raise SessionLostError(located(f"the table has more than {MOST_ROWS} rows to be read", self._settings))
+            newest_ms = sql.newest_of(self._execute(sql.newest(DIALECT, now_ms)).rows)
+        return Table(tuple(rows), tuple(untrusted), newest_ms)
 
     def history(self, names: Collection[str]) -> tuple[Row, ...]:
         """Every row of these names that can be trusted."""
@@ -131,6 +154,38 @@ class MysqlStore:
     def advance(self, moves: Sequence[Move]) -> list[Move]:
         """Move checkpoints where the row still holds what it should; the others come back."""
         return self._write(lambda execute: sql.advance(moves, DIALECT, execute)) if moves else []
+
+    def free_shares(self) -> int:
+        """How many of the shares' locks nobody holds."""
+        names = [lock_name(self._settings.database, (k, self._share[1])) for k in range(1, self._share[1] + 1)]
+        statement = f"SELECT {', '.join(['IS_USED_LOCK(%s)'] * len(names))}"
+        with self._using():
+            return sum(holder is None for holder in self._execute(statement, names).rows[0])
+
+    def missing_rights(self) -> tuple[str, ...]:
+        """The rights that the user needs and lacks, by the server's own word; CREATE only where the table is missing.
+
+        For a store that is open. Changes nothing; raises UnavailableError where the server takes no writes at all.
+        """
+        missing, table_is_there = [], True
+        with self._using():
+            self._execute("START TRANSACTION")
+            for right, statement in sql.PROBES.items():
+                try:
+                    self._execute(statement)
+                except DeniedError:
+                    missing.append(right)
+                except NoTableError:
+                    table_is_there = False
+            self._execute("ROLLBACK")
+            if not table_is_there:
+                try:
+                    self._execute(sql.CREATE_PROBE)
+                except DeniedError:
+                    missing.append("CREATE")
+                except NoTableError:
+                    pass
+        return tuple(missing)
 
     def close(self) -> None:
         """Give the lock back and disconnect; a server that does not answer is given a second."""
@@ -160,21 +215,31 @@ class MysqlStore:
                 yield
                 if not self._unwritable:
                     self.outage.ended()
-            except SessionLostError as error:
-                held = self._locked
-                self._drop()
-                self.outage.failed(str(error))
-                if held:
-                    raise LockLostError(f"the lock is lost: {error}") from error
+            except CollectorError as error:
+                told = self._told(error)
+                if told is not error:
+                    raise told from error
                 raise
-            except (UnavailableError, ConfigurationError) as error:
-                # to a reader a missing table is an answer, to the one who writes it is a table that somebody dropped
-                if self._locked or not isinstance(error, NoTableError):
-                    self.outage.failed(error)
-                raise
+            except Exception as error:  # what the driver's parser, or ours, raises at an answer that no server gives
+                lost = SessionLostError(located(f"its answer cannot be used: {type(error).__name__}", self._settings))
+                raise self._told(lost) from error
             finally:
                 if timed:
                     self.database_s += time.monotonic() - began
+
+    def _told(self, error: CollectorError) -> CollectorError:
+        """The outage is told; a lost session is dropped, and with it the lock is lost."""
+        held = self._locked
+        if isinstance(error, SessionLostError):
+            self._drop()
+        if isinstance(error, UnwritableError):
+            self._unwritable = True
+        # to a reader a missing table is an answer, to the one who writes it is a table that somebody dropped
+        if held or not isinstance(error, NoTableError):
+            self.outage.failed(error)
+        if held and isinstance(error, SessionLostError):
+            return LockLostError(f"the lock is lost: {error}")
+        return error
 
     def _timeout_s(self) -> int:
         """For one answer; after a stop only what is left of the grace period."""
@@ -182,13 +247,17 @@ class MysqlStore:
         return TIMEOUT_S if give_up_at is None else min(TIMEOUT_S, max(1, math.ceil(give_up_at - time.monotonic())))
 
     def _execute(self, statement: str, parameters: Sequence[object] = ()) -> Result:
-        if self._session is None:
-            raise SessionLostError(f"{self._settings.host}:{self._settings.port}: not connected")
+        session = self._connected()
         sent_at = time.monotonic()
-        result = self._session.execute(statement, parameters)
+        result = session.execute(statement, parameters)
         # an answer proves the session, and so its lock, for the time at which the question was sent
         self._proven_at = sent_at
         return result
+
+    def _connected(self) -> Session:
+        if self._session is None:
+            raise SessionLostError(located("not connected", self._settings))
+        return self._session
 
     def _drop(self) -> None:
         session, self._session, self._locked = self._session, None, False
@@ -208,9 +277,10 @@ class MysqlStore:
             rows = self._execute(columns).rows
         types = {str(sql.text(row[0])).lower(): str(sql.text(row[1])) for row in rows}
         if missing := sql.missing_columns(types):
-            raise ConfigurationError(sql.lacking(missing, f"database {database}"))
+            raise ConfigurationError(sql.lacking(missing, f"database {database}", f"{ID_TYPE} UNIQUE"))
         narrow = [
-            f"table {sql.NAME} in database {database}: column {name} is {types[name]}, too narrow for {width} characters"
+            f"table {sql.NAME} in database {database}: column {name} is {printable(types[name], 64)}, "
+            f"too narrow for {width} characters"
             for name, width in WIDTHS.items()
             if (match := _WIDTH.match(types.get(name, ""))) and int(match[1]) < width
         ]
@@ -228,11 +298,33 @@ class MysqlStore:
         answer = self._execute("SELECT GET_LOCK(%s, %s)", [self._lock_name, wait_s]).rows[0][0]
         if answer is None:
             raise UnavailableError("GET_LOCK failed: the server is out of memory, or the wait was killed")
-        self._locked = answer == 1
+        if answer == 1:
+            if self._whole_is_held():  # somebody was quicker, while we waited
+                self._execute("SELECT RELEASE_LOCK(%s)", [self._lock_name])
+                return
+            self._try_to_write()
+            self._locked, self._unwritable = True, False
         if self._locked and self._keeper is None:
             self._closed = threading.Event()
             self._keeper = threading.Thread(target=self._keep, args=(self._closed,), name="mysql-keeper", daemon=True)
             self._keeper.start()
+
+    def _whole_is_held(self) -> bool:
+        """Whether this is a share, and a collector without shares is at work."""
+        if self._share[1] == 1:
+            return False
+        return self._execute("SELECT IS_USED_LOCK(%s)", [lock_name(self._settings.database)]).rows[0][0] is not None
+
+    def _try_to_write(self) -> None:
+        """See that this server takes our writes; when not, neither lock nor session is kept."""
+        try:
+            self._execute("START TRANSACTION")
+            for statement in sql.PROBES.values():
+                self._execute(statement)
+            self._execute("ROLLBACK")
+        except CollectorError:
+            self._drop()
+            raise
 
     def _keep(self, closed: threading.Event) -> None:
         """Ping the lock's session whenever it has not been used for PING_S; a thread of its own, until closed."""
@@ -260,11 +352,8 @@ class MysqlStore:
             if not self._locked:
                 raise LockLostError("the lock is not held")
             with self._using():
-                try:
-                    outcome = self._tried(work)
-                except CollectorError:
-                    self._unwritable = True
-                    raise
+                self._unwritable = True
+                outcome = self._tried(work)
                 self._unwritable = False
                 return outcome
 

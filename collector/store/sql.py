@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from collector.core.model import (
+    FIRST_MS,
     Changes,
     Move,
     NewRow,
@@ -24,7 +25,7 @@ from collector.core.model import (
 
 NAME = "esnet_interfaces"
 COLUMNS = ("id", "name", "status", "active_from", "active_until", "errors_until", "discards_until", "traffic_until")
-"""In the order of SPEC section 2; all of them are needed, whatever is collected."""
+"""All of them are needed, whatever is collected."""
 CHECKPOINT = {
     RecordType.ERRORS: "errors_until",
     RecordType.DISCARDS: "discards_until",
@@ -36,6 +37,29 @@ MOST_AHEAD_MS = 86_400_000
 """A time further ahead than a day was not written by a collector with a sane clock."""
 CHUNK = 1000
 """Rows in one statement: below 200 kB, far from any `max_allowed_packet` and from SQLite's limit of parameters."""
+NAMES_AT_ONCE = 5000
+"""Names in one statement that looks for them: each one reads the whole table, since there is no index on names."""
+CASES = 200
+"""Rows in one statement that gives each its own value: the server compares each row with each case."""
+WORTH_A_STATEMENT = 20
+"""So many rows with the same new value are written by a statement of their own."""
+TYPES = {
+    "name": "varchar(128) NOT NULL",
+    "status": "varchar(2) NOT NULL",
+    "active_from": "varchar(13) NOT NULL",
+    **dict.fromkeys(COLUMNS[4:], "varchar(13) DEFAULT NULL"),
+}
+"""As the table has them; `id` is each database's own."""
+PROBES = {
+    "SELECT": f"SELECT {', '.join(COLUMNS)} FROM {NAME} WHERE 1 = 0",  # noqa: S608
+    "INSERT": f"INSERT INTO {NAME} ({', '.join(COLUMNS[1:])}) "  # noqa: S608
+    "SELECT '', '', '', NULL, NULL, NULL, NULL FROM DUAL WHERE 1 = 0",
+    "UPDATE": f"UPDATE {NAME} SET {', '.join(f'{each} = NULL' for each in COLUMNS[4:])}, status = '' WHERE 1 = 0",  # noqa: S608
+}
+"""By the right that each needs: what MySQL refuses like any other one where that is missing, or where the server is
+read-only, and what else changes nothing."""
+CREATE_PROBE = f"CREATE TABLE {NAME} LIKE {NAME}"
+"""Of itself, so that it can never come to be where it is missing; the right to create is looked at first."""
 
 _TIME = re.compile(r"[0-9]{13}")
 _INSERTED = ("name", "status", "active_from", *CHECKPOINT.values())
@@ -55,48 +79,80 @@ Execute = Callable[[str, Sequence[object]], Result]
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """Where the databases differ: the parameter's mark, equality that knows NULL, and texts compared byte for byte."""
+    """Where the databases differ: the parameter's mark, texts compared byte for byte, and text as a number."""
 
     mark: str
-    same: str
     identity: str
-    name: str
-    """The name alone, compared byte for byte."""
+    """`id name`; compared byte for byte."""
+    holding: str
+    """`id name value`, the value being that of the column in braces, or NULL; compared byte for byte."""
+    length: str
+    integer: str
 
     def marks(self, count: int) -> str:
         """That many parameters, separated by commas."""
         return ", ".join([self.mark] * count)
 
-    def these(self, count: int) -> str:
-        """A condition for `count` rows: twice as many parameters, the ids and then the identities.
+    def these(self, count: int, column: str | None = None) -> str:
+        """A condition for `count` rows: twice as many parameters, the ids and then the identities, with `column` its values.
 
         Ids find the rows through the primary key; but that is (id, name), so an id alone may be somebody else's too.
         """
-        return f"id IN ({self.marks(count)}) AND {self.identity} IN ({self.marks(count)})"
+        identity = self.identity if column is None else self.holding.format(column)
+        return f"id IN ({self.marks(count)}) AND {identity} IN ({self.marks(count)})"
+
+    def time(self, column: str) -> str:
+        """The column's text as a number; 0 or so where it is none."""
+        return f"CAST({column} AS {self.integer})"
+
+    def trusted(self, column: str, now_ms: int) -> str:
+        """Whether it holds 13 digits, and no time that is more than a day ahead; NULL where it is NULL."""
+        between = f"{self.time(column)} BETWEEN {FIRST_MS} AND {now_ms + MOST_AHEAD_MS}"
+        return f"({self.length}({column}) = 13 AND {between})"
 
 
-# S608: the statements are put together from the constants above; every value is a parameter.
+# S608: the statements are put together from the constants above and from integers; every text is a parameter.
 
 
-def select_all() -> str:
-    """All rows, in the order of the ids."""
-    return f"SELECT {', '.join(COLUMNS)} FROM {NAME} ORDER BY id, name"  # noqa: S608
+def select(dialect: Dialect, now_ms: int, undrained_in: Collection[RecordType] | None = None) -> str:
+    """The rows in the order of the ids: all, or the active ones, those not drained in these, and those not to be trusted."""
+    where = "" if undrained_in is None else f" WHERE COALESCE({_drained(dialect, now_ms, undrained_in)}, 0) = 0"
+    return f"SELECT {', '.join(COLUMNS)} FROM {NAME}{where} ORDER BY id, name"  # noqa: S608
 
 
-def select_undrained(record_types: Iterable[RecordType]) -> str:
-    """The active rows, those that cannot be trusted, and the retired ones that are not drained in these record types."""
-    columns = [CHECKPOINT[each] for each in record_types]
-    undrained = "".join(f" OR {column} IS NULL OR {column} < active_until" for column in columns)
-    kept = f"status <> '{RETIRED}' OR active_until IS NULL{undrained}"
-    return f"SELECT {', '.join(COLUMNS)} FROM {NAME} WHERE {kept} ORDER BY id, name"  # noqa: S608
+def _drained(dialect: Dialect, now_ms: int, record_types: Collection[RecordType]) -> str:
+    """Whether a row is retired, can be trusted, and has been collected to its end. The most telling comes first."""
+    conditions = [f"status = '{RETIRED}'"]
+    for record_type, column in CHECKPOINT.items():
+        trusted = dialect.trusted(column, now_ms)
+        if record_type in record_types:
+            conditions.append(f"{trusted} AND {dialect.time(column)} >= {dialect.time('active_until')}")
+        else:
+            conditions.append(f"({column} IS NULL OR {trusted})")
+    conditions += [dialect.trusted(column, now_ms) for column in ("active_from", "active_until")]
+    return f"({' AND '.join(conditions)})"
+
+
+def newest(dialect: Dialect, now_ms: int) -> str:
+    """The newest checkpoint of each record type, in one row."""
+    columns = CHECKPOINT.values()
+    newest = [f"MAX(CASE WHEN {dialect.trusted(each, now_ms)} THEN {dialect.time(each)} END)" for each in columns]
+    return f"SELECT {', '.join(newest)} FROM {NAME}"  # noqa: S608
+
+
+def newest_of(rows: Sequence[Sequence[object]]) -> int | None:
+    """What `newest` found: of all record types the newest, or None."""
+    return max((_integer(value) for value in rows[0] if value is not None), default=None)
 
 
 def history(names: Collection[str], now_ms: int, dialect: Dialect, execute: Execute) -> tuple[Row, ...]:
     """Every row of these names that can be trusted, in the order of the ids."""
     found: list[Row] = []
-    for some in _chunks(sorted(names)):
-        statement = f"SELECT {', '.join(COLUMNS)} FROM {NAME} WHERE {dialect.name} IN ({dialect.marks(len(some))})"  # noqa: S608
-        found += parse(execute(statement, list(some)).rows, now_ms).rows
+    for some in _chunks(sorted(names), NAMES_AT_ONCE):
+        # by the column's own collation, which takes at least equal names for equal, and is quicker than bytes
+        statement = f"SELECT {', '.join(COLUMNS)} FROM {NAME} WHERE name IN ({dialect.marks(len(some))})"  # noqa: S608
+        wanted = frozenset(some)
+        found += [row for row in parse(execute(statement, list(some)).rows, now_ms).rows if row.name in wanted]
     return tuple(sorted(found, key=lambda row: (row.id, row.name)))
 
 
@@ -110,8 +166,7 @@ def parse(raw: Iterable[Sequence[object]], now_ms: int) -> Table:
             rows.append(row)
         else:
             untrusted.append(row)
-    checkpoints = [checkpoint for row in rows for checkpoint in row.checkpoints.values()]
-    return Table(tuple(rows), tuple(untrusted), max(checkpoints, default=None))
+    return Table(tuple(rows), tuple(untrusted))
 
 
 def text(value: object) -> str | None:
@@ -129,9 +184,11 @@ def missing_columns(present: Iterable[object]) -> tuple[str, ...]:
     return tuple(column for column in COLUMNS if column not in names)
 
 
-def lacking(columns: Sequence[str], where: str) -> str:
-    """What to say of a table that lacks these columns."""
-    return f"table {NAME} in {where} lacks the column{'s' if len(columns) > 1 else ''} {', '.join(columns)}"
+def lacking(columns: Sequence[str], where: str, id_type: str) -> str:
+    """What to say of a table that lacks these columns, with the statement that adds them."""
+    added = ", ".join(f"ADD COLUMN {each} {TYPES.get(each, id_type)}" for each in columns)
+    lacks = f"lacks the column{'s' if len(columns) > 1 else ''} {', '.join(columns)}"
+    return f"table {NAME} in {where} {lacks}; this adds what is missing: ALTER TABLE {NAME} {added};"
 
 
 def apply(changes: Changes, dialect: Dialect, execute: Execute) -> None:
@@ -159,18 +216,43 @@ def advance(moves: Sequence[Move], dialect: Dialect, execute: Execute) -> list[M
     A row that holds the new value already counts as moved: after a commit whose answer was lost, the same call comes again.
     """
     missed: list[Move] = []
-    for (record_type, from_ms, to_ms), group in grouped(moves).items():
-        column = CHECKPOINT[record_type]
-        for some in _chunks(group):
-            statement = (
-                f"UPDATE {NAME} SET {column} = {dialect.mark} "  # noqa: S608
-                f"WHERE {dialect.these(len(some))} AND {column} {dialect.same} {dialect.mark}"
-            )
-            these = _these((each.series.row_id, each.series.name) for each in some)
-            moved = execute(statement, [str(to_ms), *these, _or_null(from_ms)]).changed
-            if moved < len(some):
+    for record_type, column in CHECKPOINT.items():
+        for some in batches([each for each in moves if each.series.record_type is record_type]):
+            if execute(*_moving(column, some, dialect)).changed < len(some):
                 missed += some
     return _not_written(missed, dialect, execute) if missed else []
+
+
+def _moving(column: str, moves: Sequence[Move], dialect: Dialect) -> tuple[str, list[object]]:
+    """One statement for moves of one record type, no two of one id; its parameters."""
+    new: dict[int, str] = {each.series.row_id: str(each.to_ms) for each in moves}
+    value, parameters = dialect.mark, [*dict.fromkeys(new.values())]
+    if len(parameters) > 1:
+        value = f"CASE id {' '.join(f'WHEN {row_id} THEN {dialect.mark}' for row_id in new)} END"
+        parameters = list(new.values())
+    held = [f"{each.series.row_id} {each.series.name} {each.from_ms or 'NULL'}" for each in moves]
+    statement = f"UPDATE {NAME} SET {column} = {value} WHERE {dialect.these(len(moves), column)}"  # noqa: S608
+    return statement, [*parameters, *new, *held]
+
+
+def batches(moves: Iterable[Move]) -> Iterator[Sequence[Move]]:
+    """The moves by the statement that does them: many of one new value, or some that have each their own."""
+    by_value: dict[int, list[Move]] = {}
+    for each in moves:
+        by_value.setdefault(each.to_ms, []).append(each)
+    # a row that shares its id with another one, as only a table made by hand has it, comes in another statement
+    others: dict[int, dict[int, Move]] = {}
+    for some in by_value.values():
+        if len(some) >= WORTH_A_STATEMENT and len({each.series.row_id for each in some}) == len(some):
+            yield from _chunks(some)
+            continue
+        for each in some:
+            turn = 0
+            while each.series.row_id in others.setdefault(turn, {}):
+                turn += 1
+            others[turn][each.series.row_id] = each
+    for some_of_each in others.values():
+        yield from _chunks(list(some_of_each.values()), CASES)
 
 
 def _not_written(missed: Sequence[Move], dialect: Dialect, execute: Execute) -> list[Move]:
@@ -182,14 +264,6 @@ def _not_written(missed: Sequence[Move], dialect: Dialect, execute: Execute) -> 
             for row_id, name, value in execute(statement, _these((each.row_id, each.name) for each in some)).rows:
                 held[Series(_integer(row_id), str(text(name)), record_type)] = text(value)
     return [each for each in missed if held.get(each.series) != str(each.to_ms)]
-
-
-def grouped(moves: Iterable[Move]) -> dict[tuple[RecordType, int | None, int], list[Move]]:
-    """The moves by what they write, so that one statement does for many rows."""
-    groups: dict[tuple[RecordType, int | None, int], list[Move]] = {}
-    for each in moves:
-        groups.setdefault((each.series.record_type, each.from_ms, each.to_ms), []).append(each)
-    return groups
 
 
 def _parse_row(values: Sequence[object], now_ms: int) -> Row | UntrustedRow:
@@ -243,6 +317,6 @@ def _or_null(ms: int | None) -> str | None:
     return None if ms is None else str(ms)
 
 
-def _chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    for start in range(0, len(items), CHUNK):
-        yield items[start : start + CHUNK]
+def _chunks(items: Sequence[_T], size: int = CHUNK) -> Iterator[Sequence[_T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

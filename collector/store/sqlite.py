@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from collector.core.errors import CollectorError, ConfigurationError, LockLostError, NoTableError, UnavailableError
-from collector.core.model import Changes, Move, RecordType, Row, Table
+from collector.core.model import Changes, Move, RecordType, Row, Table, UntrustedRow
 from collector.core.outage import Outage
 from collector.core.shutdown import Stop
 from collector.store import sql
@@ -25,18 +25,21 @@ BUSY_S = 2.0
 """How long to wait for somebody else's statement."""
 LOCK_POLL_S = 0.25
 """Between two tries to take the lock."""
+ROWS_AT_ONCE = 1000
+"""How many rows are in memory as they came."""
 
+ID_TYPE = "INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL"
 CREATE = f"""CREATE TABLE IF NOT EXISTS {sql.NAME} (
-  id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
-  name varchar(128) NOT NULL,
-  status varchar(2) NOT NULL,
-  active_from varchar(13) NOT NULL,
-  active_until varchar(13) DEFAULT NULL,
-  errors_until varchar(13) DEFAULT NULL,
-  discards_until varchar(13) DEFAULT NULL,
-  traffic_until varchar(13) DEFAULT NULL
+  id {ID_TYPE},
+  {", ".join(f"{name} {kind}" for name, kind in sql.TYPES.items())}
 )"""
-DIALECT = Dialect(mark="?", same="IS", identity="(id || ' ' || name)", name="name")
+DIALECT = Dialect(
+    mark="?",
+    identity="(id || ' ' || name)",
+    holding="(id || ' ' || name || ' ' || COALESCE({}, 'NULL'))",
+    length="LENGTH",
+    integer="INTEGER",
+)
 
 PASSING = frozenset(
     {
@@ -97,9 +100,15 @@ class SqliteStore:
 
     def read(self, now_ms: int, undrained_in: tuple[RecordType, ...] | None = None) -> Table:
         """The table as it is now: in autocommit the statement is a transaction, which ends with it."""
+        rows: list[Row] = []
+        untrusted: list[UntrustedRow] = []
         with self._using():
-            raw = self._execute(sql.select_all() if undrained_in is None else sql.select_undrained(undrained_in)).rows
-        return sql.parse(raw, now_ms)  # half of the time that reading takes, and none of it in the database
+            for raw in self._rows(sql.select(DIALECT, now_ms, undrained_in)):
+                some = sql.parse(raw, now_ms)
+                rows += some.rows
+                untrusted += some.untrusted
+            newest_ms = sql.newest_of(self._execute(sql.newest(DIALECT, now_ms)).rows)
+        return Table(tuple(rows), tuple(untrusted), newest_ms)
 
     def history(self, names: Collection[str]) -> tuple[Row, ...]:
         """Every row of these names that can be trusted."""
@@ -161,7 +170,7 @@ class SqliteStore:
         if not present:
             raise NoTableError(f"no table {sql.NAME} in SQLite file {self._path}")
         if missing := sql.missing_columns(present):
-            raise ConfigurationError(sql.lacking(missing, f"SQLite file {self._path}"))
+            raise ConfigurationError(sql.lacking(missing, f"SQLite file {self._path}", ID_TYPE))
 
     def _try_lock(self) -> bool:
         with self._mutex:
@@ -210,11 +219,23 @@ class SqliteStore:
         if self._connection is not None and self._connection.in_transaction:
             self._execute("ROLLBACK")
 
-    def _execute(self, statement: str, parameters: Sequence[object] = ()) -> Result:
+    def _rows(self, statement: str) -> Iterator[Sequence[Sequence[object]]]:
+        """A statement's rows, some at a time."""
+        try:
+            cursor = self._open_connection().execute(statement)
+            while some := cursor.fetchmany(ROWS_AT_ONCE):
+                yield some
+        except sqlite3.Error as error:
+            raise self._translated(error) from error
+
+    def _open_connection(self) -> sqlite3.Connection:
         if self._connection is None:
             raise UnavailableError(f"SQLite file {self._path}: not open")
+        return self._connection
+
+    def _execute(self, statement: str, parameters: Sequence[object] = ()) -> Result:
         try:
-            cursor = self._connection.execute(statement, tuple(parameters))
+            cursor = self._open_connection().execute(statement, tuple(parameters))
             return Result(cursor.fetchall(), cursor.rowcount)
         except sqlite3.Error as error:
             raise self._translated(error) from error

@@ -4,6 +4,8 @@ import sqlite3
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from collector.core.model import Changes, Move, NewRow, RecordType, Retirement, Row, Series, UntrustedRow
 from collector.store import sql
@@ -98,17 +100,29 @@ def test_one_bad_row_leaves_the_others_alone_and_in_order() -> None:
 def test_missing_columns_are_named_whatever_the_case_and_type_of_the_others() -> None:
     present: list[object] = [b"ID", "Name", "status", "active_from", "active_until", "traffic_until"]
     assert sql.missing_columns(present) == ("errors_until", "discards_until")
-    assert sql.lacking(("a",), "X").endswith("lacks the column a")
+
+
+def test_a_table_that_lacks_columns_is_told_with_the_statement_that_adds_them() -> None:
+    said = sql.lacking(("id", "errors_until", "status"), "database X", "int")
+    assert said.startswith("table esnet_interfaces in database X lacks the columns id, errors_until, status; ")
+    assert said.endswith(
+        ": ALTER TABLE esnet_interfaces ADD COLUMN id int, ADD COLUMN errors_until varchar(13) DEFAULT NULL, "
+        "ADD COLUMN status varchar(2) NOT NULL;"
+    )
 
 
 def move(row_id: int, to_ms: int, from_ms: int | None = None, record_type: RecordType = TRAFFIC) -> Move:
     return Move(Series(row_id, f"devices/a/interfaces/{row_id}", record_type), from_ms, to_ms)
 
 
-def test_windows_that_move_alike_are_one_group() -> None:
-    groups = sql.grouped([move(1, T2), move(2, T2), move(3, T2, T1), move(4, T3), move(5, T2, None, ERRORS)])
-    found = {key: [each.series.row_id for each in group] for key, group in groups.items()}
-    assert found == {(TRAFFIC, None, T2): [1, 2], (TRAFFIC, T1, T2): [3], (TRAFFIC, None, T3): [4], (ERRORS, None, T2): [5]}
+def test_moves_to_one_value_share_statements_whatever_they_come_from() -> None:
+    moves = [move(number, T3, (None, T0, T1)[number % 3]) for number in range(1, 1501)]
+    assert [len(some) for some in sql.batches(moves)] == [1000, 500]
+
+
+def test_moves_to_values_of_their_own_share_statements_too() -> None:
+    moves = [move(number, T1 + number) for number in range(250)]
+    assert [len(some) for some in sql.batches(moves)] == [200, 50]
 
 
 class Sqlite:
@@ -189,8 +203,62 @@ def test_a_new_row_starts_from_the_checkpoints_that_it_brings() -> None:
     with Sqlite() as database:
         new = (NewRow("devices/a/interfaces/1", T1, {TRAFFIC: T0}), NewRow("devices/a/interfaces/2", T1))
         sql.apply(Changes(new=new), DIALECT, database.execute)
-        found = sql.parse(database.execute(sql.select_all(), ()).rows, NOW)
+        found = sql.parse(database.execute(sql.select(DIALECT, NOW), ()).rows, NOW)
         assert found.rows == (
             Row(1, "devices/a/interfaces/1", T1, None, {TRAFFIC: T0}),
             Row(2, "devices/a/interfaces/2", T1),
         )
+
+
+def test_every_move_is_done_or_comes_back_whatever_mixture_it_comes_in() -> None:
+    with Sqlite() as database:
+        database.insert(400)
+        database.connection.execute("UPDATE esnet_interfaces SET traffic_until = ? WHERE id % 3 = 0", (str(T0),))
+        database.connection.execute("UPDATE esnet_interfaces SET traffic_until = '' WHERE id = 5")
+        moves = [move(number, T2 if number % 2 else T1 + number, None if number % 3 else T0) for number in range(1, 401)]
+        wrong = [move(number, T3, T1) for number in (401, 402)]
+        assert sql.advance([*moves, *wrong], DIALECT, database.execute) == [moves[4], *wrong]
+        assert database.checkpoints() == {each.series.row_id: str(each.to_ms) for each in moves} | {5: ""}
+
+
+def test_rows_that_share_an_id_are_moved_by_statements_of_their_own() -> None:
+    moves = [Move(Series(7, f"devices/a/{number}", TRAFFIC), None, T1 + number % 2) for number in range(60)]
+    batches = list(sql.batches(moves))
+    assert {len(some) for some in batches} == {1}
+    assert {one for some in batches for one in some} == set(moves)
+
+
+TIMES = st.sampled_from([None, *map(str, (T0, T1, T3, NOW + DAY, NOW + DAY + 1)), "999", "", "17000000000ab", "170000000000 "])
+ROWS = st.fixed_dictionaries(
+    {"status": st.sampled_from(["1", "0", "0", "2"]), "active_from": TIMES.filter(bool)}
+    | dict.fromkeys(sql.COLUMNS[4:], TIMES)
+)
+
+
+@given(st.lists(ROWS, max_size=8), st.sets(st.sampled_from(list(RecordType)), min_size=1))
+@settings(max_examples=30)
+def test_only_drained_rows_are_left_out_and_the_newest_checkpoint_is_of_all_rows(
+    drawn: list[dict[str, str | None]], record_types: set[RecordType]
+) -> None:
+    with Sqlite() as database:
+        marks = ", ".join("?" * len(sql.COLUMNS))
+        for number, changed in enumerate(drawn, 1):
+            database.connection.execute(f"INSERT INTO esnet_interfaces VALUES ({marks})", raw(id=number, **changed))
+        whole = sql.parse(database.execute(sql.select(DIALECT, NOW), ()).rows, NOW)
+        some = sql.parse(database.execute(sql.select(DIALECT, NOW, record_types), ()).rows, NOW)
+        newest_ms = sql.newest_of(database.execute(sql.newest(DIALECT, NOW), ()).rows)
+    assert some.untrusted == whole.untrusted
+    assert some.rows == tuple(row for row in whole.rows if not row.drained(tuple(record_types)))
+    texts = [changed[column] for changed in drawn for column in sql.CHECKPOINT.values()]
+    trusted = [int(each) for each in texts if each and len(each) == 13 and each.isdigit() and int(each) <= NOW + DAY]
+    assert newest_ms == max(trusted, default=None)
+
+
+def test_history_is_of_the_names_asked_for_byte_for_byte() -> None:
+    with Sqlite() as database:
+        names = ("devices/a/Ae1", "devices/a/ae1", "devices/b/1", "devices/a/Ae1")
+        sql.apply(Changes(new=tuple(NewRow(name, T0) for name in names)), DIALECT, database.execute)
+        sql.apply(Changes(retired=(Retirement(1, "devices/a/Ae1", T1),)), DIALECT, database.execute)
+        found = sql.history({"devices/a/Ae1", "devices/none"}, NOW, DIALECT, database.execute)
+        assert [(row.id, row.active) for row in found] == [(1, False), (4, True)]
+        assert sql.history((), NOW, DIALECT, database.execute) == ()

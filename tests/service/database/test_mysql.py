@@ -150,14 +150,19 @@ class TestAccess:
             store.apply(Changes(new=(NewRow(NAMES[0], T0),)))
             assert [row.name for row in store.read(NOW).rows] == [NAMES[0]]
 
-    def test_a_right_that_is_missing_is_the_operators_to_mend(self, database_server: DatabaseServer) -> None:
-        account = database_server.fresh_database(grants="SELECT, UPDATE")
+    @pytest.mark.parametrize("grants", ["SELECT", "SELECT, UPDATE", "SELECT, INSERT"])
+    def test_who_may_not_write_does_not_become_the_writer(self, database_server: DatabaseServer, grants: str) -> None:
+        account = database_server.fresh_database(grants=grants)
         database_server.sql(BY_HAND, database=account.database)
         with closing(MysqlStore(settings(database_server, account), Stop())) as store:
             store.open()
-            assert store.take_lock(0)
             with pytest.raises(ConfigurationError, match="rights of MYSQL_USER"):
-                store.apply(Changes(new=(NewRow(NAMES[0], T0),)))
+                store.take_lock(0)
+            assert not store.holds_lock()
+            with closing(MysqlStore(settings(database_server, account), Stop())) as other:
+                other.open()
+                with pytest.raises(ConfigurationError):  # the lock was not kept
+                    other.take_lock(0)
 
     def test_a_password_file_is_read_again_at_each_connect(
         self, database_server: DatabaseServer, account: Account, new_store: NewStore, tmp_path: Path
@@ -219,19 +224,42 @@ class TestOthersLocks:
         assert store.read(NOW).rows == rows
         assert store.holds_lock()
 
-    def test_a_server_that_is_read_only_is_an_outage_that_passes(
-        self, database_server: DatabaseServer, store: MysqlStore
+    def test_a_session_in_which_nothing_can_be_written_is_dropped_and_stays_an_outage_until_a_write_works(
+        self, database_server: DatabaseServer, account: Account, store: MysqlStore
     ) -> None:
         database_server.sql("SET GLOBAL read_only = 1")
         try:
-            with pytest.raises(UnavailableError, match="read-only") as caught:
+            with pytest.raises(LockLostError, match=r"read-only.*is it still the primary"):
                 store.apply(Changes(new=(NewRow("devices/b", T1),)))
-            assert not isinstance(caught.value, LockLostError)
+            assert not store.holds_lock()
+            assert database_server.connections(account.user) == []
+            store.open()  # it answers, and that proves nothing
+            assert store.outage.down
+            with pytest.raises(UnavailableError, match="read-only"):
+                store.take_lock(0)
             assert store.outage.down
         finally:
             database_server.sql("SET GLOBAL read_only = 0")
-        store.apply(Changes(new=(NewRow("devices/b", T1),)))
+        store.open()
+        assert store.take_lock(0)
         assert not store.outage.down
+        store.apply(Changes(new=(NewRow("devices/b", T1),)))
+
+    def test_a_standby_is_not_down_because_it_could_not_write(self, new_store: NewStore, database_server: DatabaseServer) -> None:
+        first, second = new_store(), new_store()
+        first.open()
+        database_server.sql("SET GLOBAL read_only = 1")
+        try:
+            with pytest.raises(UnavailableError):
+                first.take_lock(0)
+        finally:
+            database_server.sql("SET GLOBAL read_only = 0")
+        second.open()
+        assert second.take_lock(0)
+        first.open()
+        assert first.outage.down
+        assert not first.take_lock(0)
+        assert not first.outage.down
 
 
 def rollbacks(sql: Sql) -> int:
