@@ -1,15 +1,14 @@
-"""`python -m collector.commands.healthcheck`, for containers: exit code 0 when /healthz says so, or when there is none."""
+"""`python -m collector.commands.healthcheck`, for containers: exit code 0 when /healthz says so, or when nobody answers there.
 
-import argparse
-import contextlib
+A container whose command has no server (demo, backfill, --once) is no worse for it. Nor does this hide a `run` without one:
+`run` opens its server first, and ends when it cannot, or when it loses it.
+"""
+
 import http.client
-import io
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 
-from collector.commands import arguments
 from collector.config.env_file import gather
 from collector.config.options import BY_NAME, UnfitError
 from collector.core.errors import CollectorError, ConfigurationError
@@ -20,22 +19,17 @@ MOST_SHOWN_BYTES = 4096
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- compared with, not listened on
 
 
-FIRST_PROGRAM = Path("/proc/1/cmdline")
-"""In a container: the collector, or an init with the collector's command line behind its own."""
-
-
-def main(environ: Mapping[str, str] = os.environ, command_line: Path = FIRST_PROGRAM) -> int:
-    """Ask the collector beside this; the exit code. Finds it by command line, METRICS_PORT and METRICS_HOST, as it does."""
-    given = given_to(command_line)
-    if given and (given.command != "run" or given.once):
-        print(f"{'run --once' if given.once else given.command} has no server: nothing to ask")
-        return 0
+def main(environ: Mapping[str, str] = os.environ) -> int:
+    """Ask the collector beside this; the exit code. Finds it by METRICS_PORT and METRICS_HOST, in the environment or `.env`."""
     try:
-        host, port = address(environ, given.env_file if given else None)
+        host, port = address(environ)
         if port == 0:
             print("METRICS_PORT is 0: nothing to ask")
             return 0
         status, answer = ask(host, port)
+    except ConnectionRefusedError:
+        print("the collector has no server at this moment: nothing to ask")
+        return 0
     except (CollectorError, OSError, http.client.HTTPException) as error:
         print(f"{type(error).__name__}: {error}")
         return 1
@@ -43,25 +37,9 @@ def main(environ: Mapping[str, str] = os.environ, command_line: Path = FIRST_PRO
     return 0 if status == 200 else 1
 
 
-def given_to(command_line: Path) -> argparse.Namespace | None:
-    """What the collector was started with; None when this is not its command line."""
-    try:
-        words: Sequence[str] = command_line.read_bytes().decode().rstrip("\0").split("\0")
-    except (OSError, UnicodeDecodeError):
-        return None
-    at = next((at for at, word in enumerate(words) if word.endswith("esnet_collector.py")), None)
-    if at is None:
-        return None
-    try:
-        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
-            return arguments.parse(words[at + 1 :])
-    except SystemExit:  # --help, say: a program that ends by itself
-        return None
-
-
-def address(environ: Mapping[str, str], env_file: str | None = None) -> tuple[str, int]:
+def address(environ: Mapping[str, str]) -> tuple[str, int]:
     """Where the collector answers; port 0 when it does not. Raises ConfigurationError."""
-    values = gather(environ, env_file).values
+    values = gather(environ).values
     found = []
     for name in ("METRICS_HOST", "METRICS_PORT"):
         option = BY_NAME[name]

@@ -55,7 +55,7 @@ def test_words_after_the_image_are_the_command_line(yard: Yard, image: str) -> N
 
 
 def test_demonstration_needs_neither_configuration_nor_network(yard: Yard, image: str) -> None:
-    ended = yard.run("--network", "none", image, "demo", "--cycles", "1")
+    ended = yard.run("--network", "none", image, "demo", "--json", "--cycles", "1")
     assert ended.code == 0, ended.err
     keys = {json.loads(line)["routing_key"] for line in ended.out.splitlines()}
     assert keys == {"esnet_interfaces", "esnet_traffic"}
@@ -103,4 +103,4 @@ def test_no_secret_and_no_env_file_is_in_any_layer(image: str) -> None:
         names.add(name)
         assert MARKER.encode() not in content, name
         assert not name.rpartition("/")[2].startswith(".env"), name
-    assert {"app/esnet_collector.py", "app/collector/cli.py", "app/sql/esnet_interfaces.sql"} <= names
+    assert {"app/esnet_collector.py", "app/collector/commands/cli.py", "app/sql/esnet_interfaces.sql"} <= names

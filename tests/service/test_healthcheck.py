@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from collector.commands import healthcheck
 from collector.commands.healthcheck import address, main
 from collector.config import env_file
 from collector.core.counters import Counters
@@ -58,31 +59,6 @@ def test_port_zero_is_green_from_the_environment_and_from_the_file(file: Path) -
     assert main({}) == 0
 
 
-def test_command_without_a_server_is_green(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command_line = tmp_path / "cmdline"
-    for words in ("python esnet_collector.py demo", "/sbin/docker-init -- python esnet_collector.py --once --env-file there"):
-        command_line.write_text(words.replace(" ", "\0") + "\0")
-        assert main({}, command_line) == 0
-    assert capsys.readouterr().out == "demo has no server: nothing to ask\nrun --once has no server: nothing to ask\n"
-
-
-def test_file_named_on_the_command_line_counts(tmp_path: Path) -> None:
-    (tmp_path / "settings").write_text("METRICS_PORT=0\n")
-    command_line = tmp_path / "cmdline"
-    command_line.write_text(f"python\0esnet_collector.py\0run\0--env-file\0{tmp_path}/settings\0")
-    assert main({}, command_line) == 0
-
-
-@pytest.mark.parametrize("words", ["", "python esnet_collector.py --bogus", "/sbin/init splash", "python esnet_collector.py"])
-def test_other_command_lines_are_no_reason_for_green(tmp_path: Path, words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    command_line = tmp_path / "cmdline"
-    command_line.write_text(words.replace(" ", "\0"))
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    assert main({"METRICS_PORT": str(port)}, command_line) == 1
-    assert capsys.readouterr().out == "ConnectionRefusedError: [Errno 111] Connection refused\n"
-
-
 def test_environment_counts_before_the_file(file: Path) -> None:
     file.write_text("METRICS_PORT=0\nMETRICS_HOST='127.0.0.1'\n")
     assert address({"METRICS_PORT": "81"}) == ("127.0.0.1", 81)
@@ -96,11 +72,20 @@ def test_who_listens_everywhere_is_asked_on_loopback(host: str, asked: str) -> N
     assert address({"METRICS_HOST": host}) == (asked, 8000)
 
 
-def test_nobody_there_is_red_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_nobody_there_is_green_for_a_command_without_a_server(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    assert main({"METRICS_PORT": str(port)}) == 1
-    assert capsys.readouterr().out == "ConnectionRefusedError: [Errno 111] Connection refused\n"
+    assert main({"METRICS_PORT": str(port)}) == 0
+    assert capsys.readouterr().out == "the collector has no server at this moment: nothing to ask\n"
+
+
+def test_a_collector_that_hangs_is_red_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(healthcheck, "TIMEOUT_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert main({"METRICS_PORT": str(silent.getsockname()[1])}) == 1
+    assert capsys.readouterr().out == "TimeoutError: timed out\n"
 
 
 def test_setting_that_cannot_be_read_is_red_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
