@@ -25,7 +25,7 @@ NOT_FOR_READERS = re.compile(r"\bSPEC\b|\bissue \d|\bsessions?\b|\bthe lead\b|/w
 COMMAND = re.compile(r"(?:python |`)esnet_collector\.py\b([^`#\n]*)")
 PATH = re.compile(r"(?<![\w./-])(?:tests|docs|sql|\.ci|collector|core|cycle|commands|watch|source|config)/[\w./-]*\w")
 NAME = re.compile(r"\b(?:RMQ|MYSQL|NETBEAM|STARDUST|METRICS|LOG|MAX|COLLECTOR|DB|BROKER)_[A-Z_]+\b")
-NAMES_OF_OTHERS = {"MYSQL_ROOT_PASSWORD", "MYSQL_TRUST_SERVER"} | set(
+NAMES_OF_OTHERS = {"MYSQL_ROOT_PASSWORD"} | set(
     re.findall(r"\$\{([A-Z_]+)", (TOP / "docker-compose.yml").read_text("utf-8"))
 )
 """What the compose file takes from .env besides the collector's options."""
