@@ -20,6 +20,7 @@ from collector.cycle.plan import PlanRules
 from collector.cycle.reconcile import ReconcileRules
 from collector.cycle.series_state import Memory
 from collector.source.netbeam.api import Netbeam
+from collector.source.stardust.api import Stardust
 from collector.store.mysql import MysqlStore
 from collector.store.sqlite import SqliteStore
 
@@ -47,7 +48,9 @@ def places(config: Config, sqlite: str | None, to_stdout: bool) -> Places:
 
 
 def source(config: Config, stop: Stop, counters: Counters, *, once: bool = False, rate: float | None = None) -> Source:
-    """Netbeam, at the configured rate or the given one when that is lower."""
+    """The one that is configured; Netbeam at the configured rate or the given one when that is lower."""
+    if config.stardust is not None:
+        return Stardust(config.stardust, stop=stop, counters=counters, rate=rate or 0.0, once=once)
     limits = [each for each in (config.netbeam_rate, rate or 0.0) if each]
     return Netbeam(
         config.netbeam_url,

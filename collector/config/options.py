@@ -224,7 +224,7 @@ STARDUST_OPTIONS = (
     Option("STARDUST_INDEX", "sd_public_interfaces", INDEX, "the index, or its alias, that holds the interfaces' measurements"),
     Option("STARDUST_USER", "", BASIC_USER, "Stardust's user, where it wants one; together with its password"),
     Option("STARDUST_PASSWORD", "", TEXT, "Stardust's password; or STARDUST_PASSWORD_FILE"),
-    Option("STARDUST_PASSWORD_FILE", "", TEXT, "a file that holds Stardust's password, read again for each cycle's listing"),
+    Option("STARDUST_PASSWORD_FILE", "", TEXT, "a file that holds Stardust's password, read again for each query"),
     Option("STARDUST_TIMEOUT", "60", _number(0, DAY_S, above=True), "seconds for one whole answer of Stardust (over 0)"),
     Option("STARDUST_CONCURRENCY", "4", _whole(1, 32), "queries to Stardust at once, at the most (1 to 32)"),
 )

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "commands": EVERYTHING,
 }
 """Folder by folder, what it may import besides itself; docs/developing.md has the same table with each folder's purpose."""
-INSIDE_SOURCE = {"http": set(), "netbeam": {"http"}, "simulated": set()}
+INSIDE_SOURCE = {"http": set(), "netbeam": {"http"}, "stardust": {"http"}, "simulated": set()}
 """The same for the folders of `source`: one source never knows another."""
 DRIVERS = {
     "requests": {"source/http"},

@@ -34,7 +34,7 @@ PORT_NAMES = (
 """Shapes of names that ESnet has, and two that differ in case only."""
 SPEEDS_MBPS = (1000, 10_000, 100_000, 100, 800, 20_000)
 ODD_EVERY = 61
-"""Of so many points of a series in a row, one has a null and another one a number with a fraction."""
+"""Of so many points of a series in a row, one has a null and another one, if it is traffic, a number with a fraction."""
 AWAY_EVERY = 20
 """With a rotation, one interface in so many is away at any time."""
 DEFAULT_SPEED_MBPS = 1000
@@ -148,7 +148,8 @@ class SimulatedNetwork:
             points[index] = (*points[index][:2], None)
         for index in range(-(first + salt_in + ODD_EVERY // 2) % ODD_EVERY, last - first, ODD_EVERY):
             timestamp_ms, _, outward = points[index]
-            points[index] = (timestamp_ms, base + 0.5, outward)
+            fraction = 0.5 if record_type is RecordType.TRAFFIC else 0  # errors and discards are counts
+            points[index] = (timestamp_ms, base + fraction, outward)
         return points
 
     def _curve(self, resource: str, record_type: RecordType) -> _Curve:

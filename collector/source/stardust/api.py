@@ -1,0 +1,321 @@
+"""Stardust as a source: how it is asked, what its answers mean for the windows, and when it counts as away."""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from collector.config.configuration import StardustSettings
+from collector.core.backoff import growing
+from collector.core.contracts import Fetched, Intake
+from collector.core.counters import Count, Counters
+from collector.core.errors import AnswerError, CollectorError, ConfigurationError, UnavailableError
+from collector.core.limited_log import LimitedLog
+from collector.core.model import JsonObject, Listing, Window, is_time
+from collector.core.outage import Outage
+from collector.core.shutdown import Stop
+from collector.source.http.body import Limits, TooLargeError
+from collector.source.http.client import TRIES, Answer, FailingError, HttpClient, NotAskedError, StatusError, basic_login
+from collector.source.stardust import groups, queries
+from collector.source.stardust.failures import Fault, fault_in, hits_of, refusal, total_of
+from collector.source.stardust.fetching import Answered, Fetching, windows_of
+from collector.source.stardust.groups import Density, Group, by_interface
+from collector.source.stardust.listing import interface_of
+from collector.source.stardust.points import Documents, points_of, sorted_out, start_ms
+
+log = logging.getLogger(__name__)
+
+ANSWER = Limits(64 * 2**20)
+FAILURES = 5
+"""So many queries in a row fail, each after its tries, before Stardust counts as away."""
+PROBE_FIRST_S, PROBE_MOST_S = 1.0, 30.0
+"""Between two queries while it is away."""
+MOST_ENTRIES = 200_000
+"""Of a listing: twenty times ESnet's."""
+MOST_CLOCKS_APART_MS = 86_400_000
+"""A listing that is dated further from our clock gives no row its times."""
+
+
+class _FaultError(Exception):
+    """There is no answer to take points from."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.text)
+        self.fault = fault
+
+
+class Stardust:
+    """Implements contracts.Source. `once`: an outage ends a fetch, instead of being waited for."""
+
+    name = "Stardust"
+
+    def __init__(
+        self, settings: StardustSettings, *, stop: Stop, counters: Counters, rate: float = 0.0, once: bool = False
+    ) -> None:
+        self.outage = Outage(self.name)
+        self._settings = settings
+        self._stop = stop
+        self._counters = counters
+        self._once = once
+        self._path = f"/{settings.index}/_search"
+        self._client = HttpClient(
+            settings.url,
+            name=self.name,
+            variable="STARDUST_URL",
+            concurrency=settings.concurrency,
+            rate=rate,
+            timeout_s=settings.timeout_s,
+            stop=stop,
+            counters=counters,
+        )
+        self._density = Density()
+        self._dropped = LimitedLog(log)
+        self._lock = threading.Lock()
+        self._failures = 0
+        """Queries that failed in a row."""
+
+    def list(self, now_ms: int) -> Listing:
+        """The interfaces with a document in the last hour, as of `now_ms` or of Stardust's clock when that is earlier.
+
+        Raises UnavailableError, or AnswerError for an answer that is not whole and a list without a usable entry.
+        """
+        self._client.resume()
+        self._dropped.conclude()
+        began = time.monotonic()
+        try:
+            interfaces, skipped, server_ms = self._listed(now_ms)
+        except UnavailableError as error:
+            if not self._stop.is_set():
+                self.outage.failed(f"listing: {error}")
+            raise
+        if not self._is_away():
+            self.outage.ended()
+        self._density.forget_all_but(interfaces)
+        if server_ms is None:
+            return Listing(now_ms, interfaces, skipped)
+        if abs(server_ms - now_ms) > MOST_CLOCKS_APART_MS:
+            raise AnswerError("the listing is dated more than a day from our clock, is NTP running?")
+        ahead_s = now_ms / 1000 + (time.monotonic() - began) - server_ms / 1000
+        return Listing(min(now_ms, server_ms), interfaces, skipped, ahead_s)
+
+    def _listed(self, now_ms: int) -> tuple[dict[str, JsonObject], tuple[str, ...], int | None]:
+        """The interfaces by resource, a line for each that cannot be collected, and the server's clock if it told."""
+        if not is_time(now_ms):
+            raise AnswerError(f"our clock is wrong, is NTP running? It says {now_ms} ms since 1970")
+        interfaces: dict[str, JsonObject] = {}
+        skipped: list[str] = []
+        server_ms: int | None = None
+        entries = 0
+        for answer, buckets in self._pages(now_ms):
+            server_ms = server_ms or answer.server_ms
+            entries += len(buckets)
+            if entries > MOST_ENTRIES:
+                raise AnswerError(f"listing of over {MOST_ENTRIES} entries")
+            for bucket in buckets:
+                listed = _entry(bucket)
+                if isinstance(listed, str):
+                    skipped.append(listed)
+                else:
+                    interfaces.setdefault(listed["resource"], listed)
+        if not interfaces:
+            raise AnswerError(f"listing without a usable entry, first: {skipped[0]}" if skipped else "listing is empty")
+        return interfaces, tuple(skipped), server_ms
+
+    def _pages(self, now_ms: int) -> Iterator[tuple[Answer, Sequence[Any]]]:
+        after: Any = None
+        while True:
+            # a pause of up to the time that one answer may take is waited for; the cycle goes on without the listing else
+            until = time.monotonic() + self._settings.timeout_s
+            try:
+                answer = self._search(queries.listing(now_ms, after), until)
+            except _FaultError as error:
+                raise _as_failure(error) from error
+            page = answer.value.get("aggregations", {})
+            page = page.get("interfaces") if isinstance(page, dict) else None
+            buckets = page.get("buckets") if isinstance(page, dict) else None
+            if not isinstance(page, dict) or not isinstance(buckets, list):
+                raise AnswerError("listing without its buckets")
+            yield answer, buckets
+            before, after = after, page.get("after_key")
+            if after is None or len(buckets) < queries.PAGE:
+                return
+            if after == before:
+                raise AnswerError("listing whose pages have no end")
+
+    def newest_ms(self, now_ms: int) -> int | None:
+        """The `start` of the newest document; None where there is none. Raises UnavailableError and AnswerError."""
+        try:
+            answer = self._search(queries.newest(now_ms), time.monotonic() + self._settings.timeout_s)
+        except _FaultError as error:
+            raise _as_failure(error) from error
+        hits = answer.value["hits"].get("hits")
+        source = hits[0].get("_source") if isinstance(hits, list) and hits and isinstance(hits[0], dict) else None
+        return start_ms(source.get("start")) if isinstance(source, dict) else None
+
+    def latest_ms(self, now_ms: int) -> int:
+        """`now_ms`, or Stardust's clock as last seen and counted on since, when that is earlier; mostly it does not tell."""
+        if self._client.last_seen is None:
+            return now_ms
+        server_ms, at = self._client.last_seen
+        return min(now_ms, server_ms + int((time.monotonic() - at) * 1000))
+
+    def fetch(self, windows: Sequence[Window], intake: Intake, until: float) -> None:
+        """See contracts.Source; the record types of an interface are asked for together."""
+        if self._stop.is_set() or not windows:
+            return
+        interfaces, foreign = by_interface(windows)
+        _answer_nothing(foreign, intake)
+        delays_s = growing(PROBE_FIRST_S, PROBE_MOST_S)
+        wait = False
+        made = groups.groups(interfaces, self._density)
+        fetching = Fetching(made, lambda group: self._ask(group, until), self._is_away, intake, self._stop, until)
+        while not fetching.done and not self._stop.is_set() and time.monotonic() < until:
+            if not self._is_away():
+                fetching.run(self._settings.concurrency)
+            elif wait and (self._once or self._stop.wait(min(next(delays_s), until - time.monotonic()))):
+                break
+            else:
+                fetching.probe()
+            wait = True
+        fetching.close()
+
+    def close(self) -> None:
+        """Close the connections; afterwards it cannot be used."""
+        self._dropped.conclude()
+        self._client.close()
+
+    def _is_away(self) -> bool:
+        return self._failures >= FAILURES
+
+    def _ask(self, group: Group, until: float) -> Answered:
+        """One query, and what comes of it; see fetching.Fetching."""
+        try:
+            return self._taken(group, self._query(group, until, 0, 2**62))
+        except NotAskedError:
+            return Answered(not_asked=True)
+        except _TooManyError as error:
+            return Answered(again=tuple(groups.parts(group, error.documents)))
+        except _FaultError as error:
+            return self._failed(group, error.fault)
+        except CollectorError as error:
+            return self._failed(group, Fault(str(error), smaller=isinstance(error.__cause__, (TimeoutError, TooLargeError))))
+
+    def _query(self, group: Group, until: float, begin_ms: int, end_ms: int) -> Sequence[Answer]:
+        """The documents of a group within these times, all of them; of one interface, where they are too many, in halves.
+
+        An answer's memory counts as long as the answer is there.
+        """
+        answer = self._search(queries.points(groups.clauses(group, begin_ms, end_ms)), until, TRIES if not self._is_away() else 1)
+        latest_ms = max(each.end_ms for each in group)
+        if answer.server_ms is not None and answer.server_ms < latest_ms:
+            # our clock is ahead, and no listing said so: points that nobody has yet must not be taken for missing
+            raise _FaultError(Fault("our clock is ahead of Stardust's, is NTP running?"))
+        total = total_of(answer.value)
+        if total < queries.MOST_HITS:
+            hits = hits_of(answer.value)
+            if isinstance(hits, Fault):
+                raise _FaultError(hits)
+            self._succeeded()
+            return (answer,)
+        self._succeeded()
+        if len(group) > 1:
+            raise _TooManyError(total)
+        begin_ms, end_ms = max(begin_ms, group[0].begin_ms), min(end_ms, group[0].end_ms)
+        middle_ms = (begin_ms + end_ms) // 2
+        if middle_ms == begin_ms:
+            raise _FaultError(Fault(f"{total} documents of one interface and one millisecond"))
+        del answer
+        return (
+            *self._query(group, until, begin_ms, middle_ms),
+            *self._query(group, until, middle_ms, end_ms),
+        )
+
+    def _taken(self, group: Group, answers: Sequence[Answer]) -> Answered:
+        hits = (hit for answer in answers for hit in answer.value["hits"].get("hits", ()))
+        documents = sorted_out(hits, {interface.id for interface in group})
+        if documents.nobody_s and len(group) > 1:
+            return Answered(again=tuple(groups.halves(group)))
+        for line in documents.dropped:
+            self._counters.add(Count.POINTS_INVALID)
+            self._dropped.warning("document of Stardust dropped", "reason=%s", line)
+        return Answered(self._fetched(group, documents, answers))
+
+    def _fetched(self, group: Group, documents: Documents, answers: Sequence[Answer]) -> Iterator[Fetched]:
+        """The windows' answers, one by one; `answers`, whose documents these are, are kept until the last one."""
+        for interface in group:
+            own = documents.by_id[interface.id]
+            for window in interface.windows:
+                points = points_of(own, window)
+                self._density.learn(window, len(points))
+                yield Fetched(window, points)
+
+    def _failed(self, group: Group, fault: Fault) -> Answered:
+        with self._lock:
+            self._failures += 1
+            away = self._is_away()
+        if away and not self._stop.is_set():
+            self.outage.failed(fault.text)
+        if fault.smaller and len(group) > 1 and not away:
+            return Answered(again=tuple(groups.halves(group)))
+        return Answered([Fetched(window, failure=fault.text, shorten=False) for window in windows_of(group)])
+
+    def _succeeded(self) -> None:
+        with self._lock:
+            self._failures = 0
+        self.outage.ended()
+
+    def _search(self, body: bytes, until: float, tries: int = TRIES) -> Answer:
+        """A whole answer. Raises _FaultError, UnavailableError and AnswerError."""
+        try:
+            answer = self._client.request(
+                self._path, queries.PARAMETERS, limits=ANSWER, body=body, headers=self._login(), tries=tries, until=until
+            )
+        except StatusError as error:
+            raise _FaultError(refusal(str(error), error.status, error.text)) from error
+        if fault := fault_in(answer.value):
+            raise _FaultError(fault)
+        return answer
+
+    def _login(self) -> dict[str, str]:
+        """The header of the login, where one is configured."""
+        if self._settings.user is None or self._settings.password is None:
+            return {}
+        try:
+            return basic_login(self._settings.user, self._settings.password.read())
+        except ConfigurationError as error:  # its file is gone, or is being replaced
+            raise UnavailableError(str(error)) from error
+
+
+class _TooManyError(Exception):
+    """One answer does not hold the documents of a group."""
+
+    def __init__(self, documents: int) -> None:
+        super().__init__(documents)
+        self.documents = documents
+
+
+def _as_failure(error: _FaultError) -> CollectorError:
+    """For a caller that asks nothing in halves: whether asking again may help is all that is left to say."""
+    return (UnavailableError if isinstance(error.__cause__, FailingError) else AnswerError)(error.fault.text)
+
+
+def _answer_nothing(windows: list[Window], intake: Intake) -> None:
+    """Of rows that Stardust cannot have, such as one that was made by hand, it has no points."""
+    while windows:
+        count = intake.admit(windows)
+        if not count:
+            return
+        for window in windows[:count]:
+            intake.deliver(Fetched(window))
+        windows = windows[count:]
+
+
+def _entry(bucket: Any) -> JsonObject | str:
+    """An interface object from a bucket of the listing's aggregation, or a line that says why there is none."""
+    try:
+        identity = bucket["key"]["id"]
+        source = bucket["newest"]["hits"]["hits"][0]["_source"]
+    except (KeyError, IndexError, TypeError):
+        return "entry without an id and its newest document"
+    return interface_of(identity, source.get("meta") if isinstance(source, dict) and "meta" in source else source)
