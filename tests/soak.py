@@ -19,12 +19,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from collector.core.model import JsonObject
-from collector.source.simulated.faults import Fault
 from collector.source.simulated.network import SimulatedNetwork
 from tests.rig import Bus, Clock, Collector, Counts, MysqlTable, Rig, compare, wait_for
 from tests.rig.troubles import PARTIES, Trouble, schedule
 from tests.servers.databases import MariaDB
 from tests.servers.rabbitmq import RabbitServer, Vhost
+from tests.simulation.faults import Fault
 
 RATE = 60
 MARGIN_S = 7200.0

@@ -18,8 +18,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from collector.source.simulated.clock import wall_ms
 from collector.source.simulated.network import SimulatedNetwork
-from collector.source.simulated.server import Simulation, wall_ms
+from collector.source.simulated.server import Simulation
 
 TOP = Path(__file__).resolve().parents[2]
 LIST = TOP.parent / "shared" / "data" / "esnet-interfaces.csv"
@@ -71,7 +72,7 @@ class _Stage:
 
     def obey(self, behaviour: Mapping[str, Any]) -> None:
         if "latency_s" in behaviour:
-            self.simulation.behaviour.latency_s = behaviour["latency_s"]
+            self.simulation.latency_s = behaviour["latency_s"]
         if "talk" in behaviour:
             silent = TALKING_MBPS if behaviour["talk"] else None
             self._network.speeds = {name: speed or silent for name, speed in self._speeds.items()}

@@ -6,15 +6,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
-from collector.source.simulated.faults import Behaviour
+from collector.source.simulated.clock import wall_ms
 from collector.source.simulated.network import SimulatedNetwork
-from collector.source.simulated.server import Simulation, wall_ms
 from tests.rig.bus import Bus
 from tests.rig.heard import Heard
 from tests.rig.invariant import Counts, Starts, check_invariant, starts_of
 from tests.rig.running import Collector
 from tests.rig.tables import RECORD_TYPES, Table
 from tests.servers.ports import free_port
+from tests.simulation import FaultySimulation
+from tests.simulation.faults import Behaviour
 
 SETTINGS = {
     "POLL_INTERVAL": "1",
@@ -45,7 +46,7 @@ class Rig:
         **more_settings: object,
     ) -> None:
         self.network, self.table, self.bus = network, table, bus
-        self.simulation = Simulation(network, clock=clock, behaviour=behaviour, port=free_port(), record=record)
+        self.simulation = FaultySimulation(network, clock=clock, behaviour=behaviour, port=free_port(), record=record)
         self.clock = clock
         self.settings = {**SETTINGS, **(settings or {}), **{name: str(value) for name, value in more_settings.items()}}
         self.collectors: list[Collector] = []

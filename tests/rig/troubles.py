@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from collector.core.model import JsonObject
-from collector.source.simulated.content import doubled_entries, first, half, instead, with_odd_entries
-from collector.source.simulated.faults import Fault, Kind
 from tests.rig.clock import Clock
 from tests.rig.rig import Rig
 from tests.servers.databases import DatabaseServer
 from tests.servers.rabbitmq import RabbitServer, Vhost
+from tests.simulation.content import doubled_entries, first, half, instead, with_odd_entries
+from tests.simulation.faults import Fault, Kind
 
 LONGEST_FREEZE_S = 25.0
 """Longer than the lock's session lives (20 s)."""

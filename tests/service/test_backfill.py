@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 import pytest
 
 from collector.core.model import RecordType
-from collector.source.simulated.faults import Fault, Kind
 from collector.source.simulated.network import SimulatedNetwork
 from tests.rig import Bus, Collector, MysqlTable, Rig, wait_for
 from tests.rig.heard import TRAFFIC_KEY
 from tests.rig.running import PROGRAM
 from tests.servers.databases import MariaDB
 from tests.servers.rabbitmq import RabbitServer
+from tests.simulation.faults import Fault, Kind
 
 MINUTE_MS = 60_000
 HOUR_MS = 3_600_000

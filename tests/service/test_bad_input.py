@@ -20,14 +20,15 @@ from collector.config.configuration import Config
 from collector.core.counters import Count, Counters
 from collector.core.model import RecordType
 from collector.core.shutdown import Stop
-from collector.source.simulated.answer import Answer, target_of
-from collector.source.simulated.content import BAD_RESOURCES, ODD_VALUES, with_odd_entries, with_odd_values
-from collector.source.simulated.faults import Fault, Kind
+from collector.source.simulated.answer import target_of
 from collector.source.simulated.network import SimulatedNetwork
-from collector.source.simulated.server import Simulation
 from tests.fakes import NOW_MS, FakePublisher, FakeStore, interface
 from tests.rig import Heard
 from tests.service.faults import NewRig, finish, flying, start, wait_for_all
+from tests.simulation import FaultySimulation
+from tests.simulation.content import BAD_RESOURCES, ODD_VALUES, with_odd_entries, with_odd_values
+from tests.simulation.delivery import Answer
+from tests.simulation.faults import Fault, Kind
 
 EXAMPLES = 120
 GOOD, BAD = "devices/good/interfaces/1", "devices/bad/interfaces/1"
@@ -38,7 +39,7 @@ PATIENT = settings(
 )
 
 
-class Server(Simulation):
+class Server(FaultySimulation):
     """Answers with whatever a test puts into `listing_body` and `bodies`, by the resource that is asked for."""
 
     def __init__(self) -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from collector.source.simulated.faults import Fault, Kind
 from collector.source.simulated.network import SimulatedNetwork
-from collector.source.simulated.server import Simulation
 from tests.servers.databases import Account, DatabaseServer
 from tests.servers.ports import free_port
 from tests.servers.rabbitmq import RabbitServer, Vhost
+from tests.simulation import FaultySimulation
+from tests.simulation.faults import Fault, Kind
 
 TOP = Path(__file__).resolve().parents[2]
 TABLE = (TOP / "sql" / "esnet_interfaces.sql").read_text("utf-8")
@@ -40,7 +40,7 @@ class Bench:
     server: DatabaseServer
     account: Account
     vhost: Vhost
-    simulation: Simulation
+    simulation: FaultySimulation
 
     @property
     def variables(self) -> dict[str, str]:
@@ -76,13 +76,13 @@ class Bench:
 
 
 @pytest.fixture(scope="module")
-def simulation() -> Iterator[Simulation]:
-    with Simulation(SimulatedNetwork.synthetic(30)) as running:
+def simulation() -> Iterator[FaultySimulation]:
+    with FaultySimulation(SimulatedNetwork.synthetic(30)) as running:
         yield running
 
 
 @pytest.fixture
-def bench(mariadb: DatabaseServer, rabbit: RabbitServer, simulation: Simulation) -> Bench:
+def bench(mariadb: DatabaseServer, rabbit: RabbitServer, simulation: FaultySimulation) -> Bench:
     return Bench(mariadb, mariadb.fresh_database(), rabbit.fresh_vhost(), simulation)
 
 
@@ -120,7 +120,7 @@ def test_what_replaces_a_system_is_looked_at_instead(bench: Bench, tmp_path: Pat
     ],
 )
 def test_what_is_wrong_with_mysql_is_said_and_the_others_are_looked_at(
-    database_server: DatabaseServer, rabbit: RabbitServer, simulation: Simulation, changes: dict[str, str], said: str
+    database_server: DatabaseServer, rabbit: RabbitServer, simulation: FaultySimulation, changes: dict[str, str], said: str
 ) -> None:
     bench = Bench(database_server, database_server.fresh_database(), rabbit.fresh_vhost(), simulation)
     ports = {"unused": str(free_port()), "rabbit": str(rabbit.port)}

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from collector.source.simulated.faults import Fault, Kind
 from collector.source.simulated.network import SimulatedNetwork
 from tests.rig import Clock, MysqlTable, Rig, SqliteTable, wait_for
 from tests.rig.tables import RECORD_TYPES
 from tests.servers.databases import DatabaseServer
 from tests.servers.rabbitmq import RabbitServer
+from tests.simulation.faults import Fault, Kind
 
 NewRig = Callable[..., Rig]
 MINUTE_MS = 60_000

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from collector.core.model import RecordType
-from collector.source.simulated.faults import Fault, Kind
 from collector.source.simulated.network import SimulatedNetwork
 from tests.rig import Bus, Clock, Collector, MysqlTable, Rig, SqliteTable, wait_for
 from tests.rig.heard import INTERFACE_KEY, TRAFFIC_KEY
@@ -23,6 +22,7 @@ from tests.rig.running import PROGRAM
 from tests.servers.databases import MariaDB
 from tests.servers.ports import free_port
 from tests.servers.rabbitmq import RabbitServer
+from tests.simulation.faults import Fault, Kind
 
 NewRig = Callable[..., Rig]
 WRONG_SECRET = "wrong-secret-9f3a"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from collector.source.simulated.faults import Fault, Kind
 from collector.source.simulated.network import SimulatedNetwork
 from tests.rig import Clock, Collector, Rig, SqliteTable
+from tests.simulation.faults import Fault, Kind
 
 NewRig = Callable[..., Rig]
 DAY_S, HOUR_S = 86_400.0, 3600.0

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from collector.core.model import RecordType
-from collector.source.simulated import content as content
-from collector.source.simulated.content import Entries
-from collector.source.simulated.faults import Fault, Kind
 from collector.source.simulated.network import SimulatedNetwork
 from tests.rig import Collector, Rig, SqliteTable
 from tests.servers.ports import free_port
 from tests.service.faults import DAY_S, FLYING, MINUTE_MS, NewRig, finish, flying, health, metric, start, wait_for_all
+from tests.simulation import content
+from tests.simulation.content import Entries
+from tests.simulation.faults import Fault, Kind
 
 HARMLESS = {
     Kind.SLOW, Kind.CHUNKED, Kind.CLOSE, Kind.GZIP, Kind.SHORT_POINTS, Kind.BAD_VALUES, Kind.BAD_TIMES, Kind.HUGE_NUMBERS,

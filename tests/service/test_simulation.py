@@ -18,10 +18,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from collector.core.model import GRID_MS, RecordType
-from collector.source.simulated.content import instead, with_odd_entries
-from collector.source.simulated.faults import Fault, Kind
 from collector.source.simulated.network import Nothing, SimulatedNetwork
-from collector.source.simulated.server import BASE_PATH, Simulation
+from collector.source.simulated.server import BASE_PATH
+from tests.simulation import FaultySimulation
+from tests.simulation.content import instead, with_odd_entries
+from tests.simulation.faults import Fault, Kind
 
 ROOT = Path(__file__).parents[2]
 NOW_MS = 1_764_000_000_000
@@ -37,7 +38,7 @@ class Reply(NamedTuple):
 class Client:
     """One kept-alive connection."""
 
-    def __init__(self, simulation: Simulation, timeout_s: float = 5.0) -> None:
+    def __init__(self, simulation: FaultySimulation, timeout_s: float = 5.0) -> None:
         self.connection = http.client.HTTPConnection(simulation.host, simulation.port, timeout=timeout_s)
 
     def get(self, path: str, **headers: str) -> Reply:
@@ -58,14 +59,14 @@ def network() -> SimulatedNetwork:
 
 
 @pytest.fixture
-def simulation(network: SimulatedNetwork) -> Iterator[Simulation]:
-    with Simulation(network, clock=lambda: NOW_MS, record=True) as running:
+def simulation(network: SimulatedNetwork) -> Iterator[FaultySimulation]:
+    with FaultySimulation(network, clock=lambda: NOW_MS, record=True) as running:
         yield running
     assert running.at_once == 0
 
 
 @pytest.fixture
-def client(simulation: Simulation) -> Iterator[Client]:
+def client(simulation: FaultySimulation) -> Iterator[Client]:
     made = Client(simulation)
     yield made
     made.connection.close()
@@ -83,7 +84,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
-def test_points_and_listing_are_what_the_network_has(simulation: Simulation, client: Client, loud: str) -> None:
+def test_points_and_listing_are_what_the_network_has(simulation: FaultySimulation, client: Client, loud: str) -> None:
     network = simulation.network
     reply = client.get("/interfaces")
     assert json.loads(reply.body) == network.listing(NOW_MS)
@@ -95,7 +96,7 @@ def test_points_and_listing_are_what_the_network_has(simulation: Simulation, cli
     assert (simulation.connections, simulation.most_at_once) == (1, 1)
 
 
-def test_silent_interfaces_answer_in_every_way(simulation: Simulation, client: Client) -> None:
+def test_silent_interfaces_answer_in_every_way(simulation: FaultySimulation, client: Client) -> None:
     seen = set()
     for name in filter(simulation.network.silent, simulation.network.resources):
         reply = client.get(f"/{name}/errors?begin={NOW_MS - 60_000}&end={NOW_MS}")
@@ -109,7 +110,7 @@ def test_silent_interfaces_answer_in_every_way(simulation: Simulation, client: C
     assert simulation.connections == 1
 
 
-def test_only_the_path_that_the_resource_has_is_known(simulation: Simulation, client: Client, loud: str) -> None:
+def test_only_the_path_that_the_resource_has_is_known(simulation: FaultySimulation, client: Client, loud: str) -> None:
     window = f"begin={NOW_MS - 60_000}&end={NOW_MS}"
     assert client.get(f"/{loud.replace('%2F', '/')}/traffic?{window}").status == 404
     assert client.get(f"/{loud.replace('%2F', '%2f')}/traffic?{window}").status == 404
@@ -126,7 +127,7 @@ def test_only_the_path_that_the_resource_has_is_known(simulation: Simulation, cl
 @pytest.mark.parametrize("begin_inclusive", [True, False])
 @pytest.mark.parametrize("end_inclusive", [True, False])
 def test_each_end_of_a_window_can_be_inclusive_or_not(
-    simulation: Simulation, client: Client, loud: str, begin_inclusive: bool, end_inclusive: bool
+    simulation: FaultySimulation, client: Client, loud: str, begin_inclusive: bool, end_inclusive: bool
 ) -> None:
     simulation.behaviour.begin_inclusive, simulation.behaviour.end_inclusive = begin_inclusive, end_inclusive
     end_ms = NOW_MS - 900_000
@@ -138,27 +139,27 @@ def test_each_end_of_a_window_can_be_inclusive_or_not(
     assert [point for point in asked_wider if point[0] < end_ms] == expected
 
 
-def test_no_point_is_newer_than_the_clock_less_what_settles(simulation: Simulation, client: Client, loud: str) -> None:
+def test_no_point_is_newer_than_the_clock_less_what_settles(simulation: FaultySimulation, client: Client, loud: str) -> None:
     assert client.points(loud, NOW_MS - 60_000, NOW_MS + 600_000)[-1][0] == NOW_MS
     simulation.behaviour.settle_s = 45
     assert client.points(loud, NOW_MS - 120_000, NOW_MS)[-1][0] == NOW_MS - 60_000
 
 
-def test_silence_is_empty_and_complete_afterwards(simulation: Simulation, client: Client, loud: str) -> None:
+def test_silence_is_empty_and_complete_afterwards(simulation: FaultySimulation, client: Client, loud: str) -> None:
     simulation.behaviour.silence = True
     assert b"[[" not in client.get(f"/{loud}/traffic?begin={NOW_MS - 60_000}&end={NOW_MS}").body
     simulation.behaviour.silence = False
     assert len(client.points(loud, NOW_MS - 60_000, NOW_MS)) == 2
 
 
-def test_points_can_come_in_descending_order_and_without_a_date(simulation: Simulation, client: Client, loud: str) -> None:
+def test_points_can_come_in_descending_order_and_without_a_date(simulation: FaultySimulation, client: Client, loud: str) -> None:
     simulation.behaviour.descending, simulation.behaviour.send_date = True, False
     reply = client.get(f"/{loud}/traffic?begin={NOW_MS - 60_000}&end={NOW_MS}")
     assert [point[0] for point in json.loads(reply.body)["points"]] == [NOW_MS - 30_000, NOW_MS - 60_000]
     assert "Date" not in reply.headers
 
 
-def test_requests_are_recorded_with_window_and_headers(simulation: Simulation, client: Client, loud: str) -> None:
+def test_requests_are_recorded_with_window_and_headers(simulation: FaultySimulation, client: Client, loud: str) -> None:
     client.get(f"/{loud}/errors?end=1764000000000&begin=1763999940000", **{"User-Agent": "x/1"})
     request = simulation.requests[0]
     assert request[3:] == (loud, RecordType.ERRORS, 1763999940000, 1764000000000)
@@ -168,7 +169,7 @@ def test_requests_are_recorded_with_window_and_headers(simulation: Simulation, c
     assert sum(simulation.per_second.values()) == 1
 
 
-def test_latency_is_waited_for_by_all_at_once(simulation: Simulation, loud: str) -> None:
+def test_latency_is_waited_for_by_all_at_once(simulation: FaultySimulation, loud: str) -> None:
     simulation.behaviour.latency_s = 0.3
     clients = [Client(simulation) for _ in range(8)]
     threads = [threading.Thread(target=each.points, args=(loud, NOW_MS - 60_000, NOW_MS)) for each in clients]
@@ -183,7 +184,7 @@ def test_latency_is_waited_for_by_all_at_once(simulation: Simulation, loud: str)
         each.connection.close()
 
 
-def test_requests_sent_together_and_in_pieces_are_answered_in_order(simulation: Simulation) -> None:
+def test_requests_sent_together_and_in_pieces_are_answered_in_order(simulation: FaultySimulation) -> None:
     request = f"GET {BASE_PATH}/nothing HTTP/1.1\r\nHost: x\r\n\r\n"
     last = "GET http://netbeam.example" + BASE_PATH + "/interfaces HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     sent = (request * 2 + last).encode()
@@ -206,7 +207,7 @@ def test_requests_sent_together_and_in_pieces_are_answered_in_order(simulation: 
     ],
 )
 def test_a_broken_answer_breaks_and_the_next_one_is_right(
-    simulation: Simulation, loud: str, kind: Kind, error: type[Exception]
+    simulation: FaultySimulation, loud: str, kind: Kind, error: type[Exception]
 ) -> None:
     for path, behaviour in ((f"/{loud}/traffic?begin={NOW_MS - 60_000}&end={NOW_MS}", "points"), ("/interfaces", "listing")):
         fault = Fault(kind=kind, limit=1)
@@ -223,7 +224,7 @@ def test_a_broken_answer_breaks_and_the_next_one_is_right(
 
 
 @pytest.mark.parametrize("kind", [Kind.DRIP_HEAD, Kind.DRIP_BODY, Kind.SLOW, Kind.CHUNKED, Kind.CLOSE, Kind.GZIP])
-def test_an_odd_delivery_is_right_in_the_end(simulation: Simulation, client: Client, loud: str, kind: Kind) -> None:
+def test_an_odd_delivery_is_right_in_the_end(simulation: FaultySimulation, client: Client, loud: str, kind: Kind) -> None:
     simulation.behaviour.points = (Fault(kind=kind, seconds=0.001),)
     reply = client.get(f"/{loud}/traffic?begin={NOW_MS - 60_000}&end={NOW_MS}")
     assert reply.status == 200
@@ -235,7 +236,7 @@ def test_an_odd_delivery_is_right_in_the_end(simulation: Simulation, client: Cli
         wait_until(lambda: not simulation.open_connections)
 
 
-def test_a_drip_ends_with_its_client(simulation: Simulation, loud: str) -> None:
+def test_a_drip_ends_with_its_client(simulation: FaultySimulation, loud: str) -> None:
     simulation.behaviour.points = (Fault(kind=Kind.DRIP_BODY, seconds=0.05),)
     impatient = Client(simulation, timeout_s=0.2)
     impatient.connection.request("GET", f"{BASE_PATH}/{loud}/traffic?begin={NOW_MS - 60_000}&end={NOW_MS}")
@@ -244,7 +245,7 @@ def test_a_drip_ends_with_its_client(simulation: Simulation, loud: str) -> None:
     wait_until(lambda: simulation.at_once == 0)
 
 
-def test_a_listing_can_be_edited_and_can_fail(simulation: Simulation, client: Client) -> None:
+def test_a_listing_can_be_edited_and_can_fail(simulation: FaultySimulation, client: Client) -> None:
     simulation.behaviour.edit_listing = instead([])
     assert client.get("/interfaces").body == b"[]"
     simulation.behaviour.edit_listing = with_odd_entries
@@ -255,7 +256,7 @@ def test_a_listing_can_be_edited_and_can_fail(simulation: Simulation, client: Cl
 
 
 def test_it_stops_with_clients_connected_and_starts_again_on_its_port(network: SimulatedNetwork) -> None:
-    simulation = Simulation(network).start()
+    simulation = FaultySimulation(network).start()
     url = simulation.url
     client = Client(simulation)
     client.get("/interfaces")
@@ -270,7 +271,7 @@ def test_it_stops_with_clients_connected_and_starts_again_on_its_port(network: S
     simulation.stop()
 
 
-def test_idle_connections_can_be_reset(simulation: Simulation, client: Client) -> None:
+def test_idle_connections_can_be_reset(simulation: FaultySimulation, client: Client) -> None:
     client.get("/interfaces")
     simulation.reset_connections()
     wait_until(lambda: not simulation.open_connections)
@@ -280,13 +281,13 @@ def test_idle_connections_can_be_reset(simulation: Simulation, client: Client) -
     assert client.get("/interfaces").status == 200
 
 
-def test_a_port_that_is_taken_is_an_error(simulation: Simulation) -> None:
+def test_a_port_that_is_taken_is_an_error(simulation: FaultySimulation) -> None:
     with pytest.raises(OSError, match="in use"):
-        Simulation(simulation.network, port=simulation.port).start()
+        FaultySimulation(simulation.network, port=simulation.port).start()
 
 
 def test_the_program_prints_its_url_and_ends_with_sigterm() -> None:
-    command = [sys.executable, "-m", "collector.source.simulated", "--interfaces", "7", "--fault", "reset:0.5"]
+    command = [sys.executable, "-m", "collector.source.simulated", "--interfaces", "7", "--latency-ms", "5"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment) as program:
         assert program.stdout

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from collector.core.model import RecordType
-from collector.source.simulated.content import first, instead
-from collector.source.simulated.faults import Fault, Kind
 from tests.rig import Clock, Rig, TableRow
 from tests.rig.tables import RECORD_TYPES
+from tests.simulation.content import first, instead
+from tests.simulation.faults import Fault, Kind
 
 NewRig = Callable[..., Rig]
 SECOND_MS, MINUTE_MS, HOUR_MS = 1000, 60_000, 3_600_000

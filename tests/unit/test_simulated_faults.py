@@ -9,17 +9,18 @@ import pytest
 from collector.core.model import RecordType, resource_fault
 from collector.source.http.body import Limits, json_value
 from collector.source.http.memory import ByteBudget, Reservation
-from collector.source.simulated import content as content
-from collector.source.simulated.answer import Answer, Delivery
-from collector.source.simulated.faults import Fault, Kind
+from collector.source.simulated.answer import encoded_points
 from collector.source.simulated.network import SimulatedNetwork
+from tests.simulation import content
+from tests.simulation.delivery import Answer, Delivery
+from tests.simulation.faults import Fault, Kind
 
 NOW_MS = 1_764_000_000_000
 NETWORK = SimulatedNetwork.synthetic(24)
 NAME = next(name for name in NETWORK.resources if not NETWORK.silent(name))
 BEGIN_MS, END_MS = NOW_MS - 900_000, NOW_MS
 POINTS = NETWORK.expected_points(NAME, RecordType.TRAFFIC, BEGIN_MS, END_MS)
-GOOD = Answer(body=content.bodies(POINTS))
+GOOD = Answer(body=encoded_points(POINTS))
 ADDING = (Kind.SHORT_POINTS, Kind.BAD_VALUES, Kind.BAD_TIMES, Kind.HUGE_NUMBERS, Kind.OUTSIDE, Kind.DOUBLED, Kind.SHUFFLED)
 
 

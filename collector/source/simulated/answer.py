@@ -1,14 +1,12 @@
-"""Answers of the simulated Netbeam, and the ways in which they go over a connection.
+"""The simulated Netbeam's side of a connection.
 
 HTTP/1.1 is spoken by hand, just enough of it: a simulation beside the collector must cost little of what is measured there.
 """
 
 import asyncio
+import json
 import socket
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum, auto
 from http.client import responses
 from typing import Any, Protocol
 
@@ -16,51 +14,20 @@ MAX_HEAD_BYTES = 65_536
 MOST_MS = 366 * 86_400_000
 """A longer window is a mistake."""
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
-class Delivery(Enum):
-    """How an answer goes over the connection."""
-
-    WHOLE = auto()
-    CHUNKED = auto()
-    CLOSE = auto()
-    """Whole, and then the connection is closed, though nothing in the answer said so."""
-    CUT = auto()
-    """Half of the body that `Content-Length` promised."""
-    CUT_CHUNKED = auto()
-    """One chunk of two, and no end."""
-    DRIP_HEAD = auto()
-    """A byte every `pace_s`, from the first one on."""
-    DRIP_BODY = auto()
-    """The head at once, and then a byte every `pace_s`."""
-    RESET = auto()
-    """No answer: the connection is reset."""
-    HANG_UP = auto()
-    """No answer: the connection is closed."""
-    HANG = auto()
-    """No answer and no end."""
+def encoded_answer(date: str, body: bytes = b"", status: int = 200) -> bytes:
+    """A whole answer; `date` may be empty."""
+    dated = f"Date: {date}\r\n" if date else ""
+    length = "" if status == 204 else f"Content-Length: {len(body)}\r\n"
+    head = f"HTTP/1.1 {status} {responses[status]}\r\nContent-Type: application/json\r\n{dated}{length}\r\n"
+    return head.encode() + body
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What is sent back; header lines without line ends."""
-
-    status: int = 200
-    body: bytes = b""
-    headers: tuple[str, ...] = ("Content-Type: application/json",)
-    delivery: Delivery = Delivery.WHOLE
-    pace_s: float = 0.0
-
-    def head(self, date: str) -> bytes:
-        """The status line and all headers; `date` may be empty."""
-        lines = [f"HTTP/1.1 {self.status} {responses.get(self.status, 'Unknown')}", *self.headers]
-        if date:
-            lines.append(f"Date: {date}")
-        if self.delivery in (Delivery.CHUNKED, Delivery.CUT_CHUNKED):
-            lines.append("Transfer-Encoding: chunked")
-        elif self.status != 204:
-            lines.append(f"Content-Length: {len(self.body)}")
-        return "\r\n".join(lines).encode() + b"\r\n\r\n"
+def encoded_points(points: object) -> bytes:
+    """Netbeam's object around the points."""
+    return f'{{"points":{encode(points)}}}'.encode()
 
 
 def target_of(head: bytes) -> tuple[bytes, bytes]:
@@ -94,8 +61,8 @@ class Site(Protocol):
     def arrived(self, head: bytes) -> float:
         """A request has come; returns the seconds after which it is answered."""
 
-    def answer(self, head: bytes) -> Answer | bytes:
-        """The answer, or all its bytes where they are ready to be sent."""
+    def answer(self, head: bytes) -> Any:
+        """The whole answer, as bytes, or what a connection of the site's own kind makes of it."""
 
     def date(self) -> str:
         """The `Date` header, or nothing."""
@@ -106,8 +73,6 @@ class Site(Protocol):
 
 class Connection(asyncio.Protocol):
     """One client's connection, kept alive, one request after the other."""
-
-    __slots__ = ("_busy", "_last", "_received", "_site", "_transport")
 
     _transport: asyncio.Transport
 
@@ -157,51 +122,14 @@ class Connection(asyncio.Protocol):
         # made before the wait, which is to take no longer than was asked for: after it, thirty answers may be due at once
         answer = self._site.answer(head)
         if delay > 0:
-            loop.call_at(at + delay, self._answer, answer)
+            loop.call_at(at + delay, self.send, answer)
         else:
-            self._answer(answer)
+            self.send(answer)
 
-    def _answer(self, answer: Answer | bytes) -> None:
-        if not self._busy:
-            return
-        if isinstance(answer, bytes):
+    def send(self, answer: Any) -> None:
+        """Send a whole answer, unless its client is gone."""
+        if self._busy:
             self._transport.write(answer)
-            self._done()
-        elif answer.pace_s and answer.delivery is Delivery.WHOLE:
-            _later(answer.pace_s, self._send, answer)
-        else:
-            self._send(answer)
-
-    def _send(self, answer: Answer) -> None:
-        head, body, delivery, write = answer.head(self._site.date()), answer.body, answer.delivery, self._transport.write
-        middle = len(body) // 2
-        if delivery is Delivery.RESET:
-            self.abort()
-        elif delivery is Delivery.HANG_UP:
-            self._transport.close()
-        elif delivery is Delivery.CUT:
-            write(head + body[:middle])
-            self._transport.close()
-        elif delivery is Delivery.CUT_CHUNKED:
-            write(head + _chunk(body[:middle]))
-            self._transport.close()
-        elif delivery is Delivery.DRIP_HEAD:
-            self._drip(head + body, answer.pace_s)
-        elif delivery is Delivery.DRIP_BODY:
-            write(head)
-            self._drip(body, answer.pace_s)
-        elif delivery is not Delivery.HANG:
-            self._last |= delivery is Delivery.CLOSE
-            write(head + (_chunk(body[:middle]) + _chunk(body[middle:]) + b"0\r\n\r\n" if delivery is Delivery.CHUNKED else body))
-            self._done()
-
-    def _drip(self, rest: bytes, pace_s: float) -> None:
-        if not self._busy:
-            return
-        self._transport.write(rest[:1])
-        if len(rest) > 1:
-            _later(pace_s, self._drip, rest[1:], pace_s)
-        else:
             self._done()
 
     def _done(self) -> None:
@@ -211,11 +139,3 @@ class Connection(asyncio.Protocol):
             self._transport.close()
         elif self._received:
             self._next()
-
-
-def _chunk(part: bytes) -> bytes:
-    return b"%x\r\n%s\r\n" % (len(part), part) if part else b""
-
-
-def _later(seconds: float, call: Callable[..., None], *arguments: object) -> None:
-    asyncio.get_running_loop().call_later(seconds, call, *arguments)

@@ -43,7 +43,7 @@ _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Nothing(StrEnum):
-    """The ways in which Netbeam says that there are no points (SPEC section 1)."""
+    """The ways in which Netbeam says that there are no points."""
 
     NOT_FOUND = "404"
     NO_CONTENT = "204"
@@ -196,7 +196,7 @@ class SimulatedNetwork:
         return (now_ms + number % AWAY_EVERY * (self.change_ms // AWAY_EVERY)) // self.change_ms
 
     def interface(self, resource: str, now_ms: int) -> JsonObject:
-        """Its object in the listing: the 23 keys of SPEC section 1, some of them null or empty."""
+        """Its object in the listing: its 23 keys, some of them null or empty."""
         number = self._hash(resource)
         name = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), resource.rpartition("/")[2])
         device = resource.split("/")[1] if resource.count("/") > 1 else resource

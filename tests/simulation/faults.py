@@ -12,14 +12,15 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from collector.core.model import RecordType
-from collector.source.simulated import content as content
-from collector.source.simulated.answer import Answer, Delivery
-from collector.source.simulated.content import Entries
+from collector.source.simulated.answer import encode
 from collector.source.simulated.network import Nothing, Point
+from collector.source.simulated.server import no_points
+from tests.simulation import content
+from tests.simulation.content import Entries
+from tests.simulation.delivery import Answer, Delivery
 
 BOMB_BYTES = 96 << 20
 """More than the 64 MiB that a listing may have."""
-NOT_FOUND = Answer(404, b'{"error":"not found"}')
 
 
 class Kind(StrEnum):
@@ -157,11 +158,10 @@ def strike(faults: Sequence[Fault], resource: str, record_type: str, length_ms: 
     return next((fault for fault in faults if fault.strikes(resource, record_type, length_ms)), None)
 
 
-def no_points(nothing: Nothing) -> Answer:
+def nothing_of(nothing: Nothing) -> Answer:
     """The answer that says in this way that there are no points."""
-    if nothing is Nothing.NOT_FOUND:
-        return NOT_FOUND
-    return Answer(204) if nothing is Nothing.NO_CONTENT else Answer(body=nothing.encode())
+    status, body = no_points(nothing)
+    return Answer(status, body)
 
 
 def _html(good: Answer) -> Answer:
@@ -216,7 +216,7 @@ _DELIVERIES = {
 _POINTS: dict[Kind, Callable[[list[Point], int, int], bytes]] = {
     Kind.NO_POINTS: lambda points, begin_ms, end_ms: b"{}",
     Kind.POINTS_NO_ARRAY: lambda points, begin_ms, end_ms: b'{"points":{"0":[1,2,3]}}',
-    Kind.BARE_ARRAY: lambda points, begin_ms, end_ms: content.encode(points).encode(),
+    Kind.BARE_ARRAY: lambda points, begin_ms, end_ms: encode(points).encode(),
     Kind.EMPTY: lambda points, begin_ms, end_ms: b'{"points":[]}',
     Kind.SHORT_POINTS: content.short_points,
     Kind.BAD_VALUES: content.bad_values,

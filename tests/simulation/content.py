@@ -3,31 +3,25 @@
 Whatever is added to an answer is unusable, is one too many, or lies outside of the window; the good points and entries stay.
 """
 
-import json
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from collector.core.model import JsonObject
+from collector.source.simulated.answer import encode, encoded_points
 from collector.source.simulated.network import Point
 
 Entries = Sequence[JsonObject]
 DAY_MS = 86_400_000
 BAD_VALUES: tuple[object, ...] = (float("nan"), float("inf"), float("-inf"), "12", "", [1], {"a": 1}, True, False, "\ud800")
 HUGE_VALUES: tuple[object, ...] = (2**63, -(2**63) - 1, 10**30, 1e30, -1e308)
-encode = json.JSONEncoder(separators=(",", ":")).encode
-
-
-def bodies(points: object) -> bytes:
-    """Netbeam's object around the points."""
-    return f'{{"points":{encode(points)}}}'.encode()
 
 
 def _mixed(points: list[Point], wrong: Sequence[Any]) -> bytes:
     mixed: list[Any] = list(points)
     for number, each in enumerate(wrong):
         mixed.insert(number * (len(points) + len(wrong)) // len(wrong), each)
-    return bodies(mixed)
+    return encoded_points(mixed)
 
 
 def short_points(points: list[Point], begin_ms: int, end_ms: int) -> bytes:
@@ -74,13 +68,13 @@ def outside(points: list[Point], begin_ms: int, end_ms: int) -> bytes:
 
 def doubled_points(points: list[Point], begin_ms: int, end_ms: int) -> bytes:
     """Each point is followed by another one of the same time with other values, which is one too many."""
-    return bodies([each for time, inward, outward in points for each in ((time, inward, outward), (time, 1, 2))])
+    return encoded_points([each for time, inward, outward in points for each in ((time, inward, outward), (time, 1, 2))])
 
 
 def shuffled(points: list[Point], begin_ms: int, end_ms: int) -> bytes:
     """The points in any order."""
     random.Random(begin_ms).shuffle(points)
-    return bodies(points)
+    return encoded_points(points)
 
 
 BAD_RESOURCES: tuple[object, ...] = (
@@ -90,7 +84,7 @@ BAD_RESOURCES: tuple[object, ...] = (
     "devices/a/interfaces/1/", "devices/a/interfaces/1%2", "devices/a/interfaces/%zz", "devices/./interfaces/1",
     "devices/../../interfaces/1", "devices/a/%2e%2E/1",
 )  # fmt: skip
-"""Every way in which an entry cannot be collected (SPEC section 2)."""
+"""Every way in which an entry cannot be collected."""
 
 ODD_VALUES: tuple[tuple[str, object], ...] = (
     ("ifIndex", "first"), ("ifIndex", 2**63), ("speed", "10G"), ("speed", 1.5), ("vlan", True), ("vlan", [1]), ("vlan", "4094"),
@@ -99,7 +93,7 @@ ODD_VALUES: tuple[tuple[str, object], ...] = (
     ("connection", float("nan")), ("ipv4", {"deep": [float("inf"), "\ud800"]}), ("newKey", {"nested": [1, 2]}),
     ("timestamp", "never"),
 )  # fmt: skip
-"""Keys with values that the consumer's index would refuse, and some that are only unusual (SPEC section 4)."""
+"""Keys with values that the consumer's index would refuse, and some that are only unusual."""
 
 
 def with_odd_entries(entries: Entries) -> object:
