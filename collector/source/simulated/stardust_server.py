@@ -15,8 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from collector.source.simulated.clock import wall_ms
 from collector.source.simulated.network import SimulatedNetwork
-from collector.source.simulated.server import wall_ms
 from collector.source.simulated.stardust import INDEX, BadQueryError, SimulatedIndex
 
 MISSING = b'{"error":{"type":"index_not_found_exception","reason":"no such index"},"status":404}'
