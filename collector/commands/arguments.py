@@ -94,6 +94,7 @@ def _add_backfill(parser: argparse.ArgumentParser) -> None:
 def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--interfaces", metavar="N", type=_count, default=DEMO_INTERFACES, help="how many (default: %(default)s)")
     parser.add_argument("--cycles", metavar="N", type=_count, help="end after so many cycles (default: at Ctrl-C)")
+    parser.add_argument("--json", dest="as_json", action="store_true", help="whole messages, as run --stdout prints them")
 
 
 COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None]], ...] = (

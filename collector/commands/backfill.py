@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from collector.commands import progress_bar, signals, wiring
+from collector.commands.connecting import wait_for_systems
 from collector.commands.nearest import nearest
 from collector.commands.resume import backfill_command
 from collector.config.configuration import Config
-from collector.core.backoff import growing
 from collector.core.contracts import Publisher, Source, Store
 from collector.core.counters import Count, Counters
 from collector.core.errors import AnswerError, ConfigurationError, NoTableError, UnavailableError
@@ -27,9 +27,6 @@ from collector.watch.format import duration
 
 log = logging.getLogger(__name__)
 
-CONNECT_DELAYS_S = (1.0, 15.0)
-"""Between attempts to connect."""
-GLANCE_S = 0.1
 CLOSE_S = 1.0
 SHOWN_REASONS = 5
 SLICE_MS = 3_600_000
@@ -150,23 +147,11 @@ class Backfill:
     def _prepare(self) -> list[str] | None:
         """Wait for the broker, and for whoever knows the names; None when a stop came first."""
         self._publisher.start()
-        delays_s, names = growing(*CONNECT_DELAYS_S), None
-        while not self._stop.is_set():
-            if self._publisher.refusal:
-                raise self._publisher.refusal
-            if names is None:
-                names = self._names()
-            if names is not None and self._publisher.ready:
-                return names
-            self._stop.wait(next(delays_s) if names is None else GLANCE_S)
-        return None
+        return wait_for_systems(self._publisher, self._names, self._stop.is_set, self._stop.wait)
 
-    def _names(self) -> list[str] | None:
-        """The names of the table, or of the listing where there is no table; None while they cannot be had."""
-        try:
-            everybody = self._names_of_table() or list(self._source.list(self._now_ms()).interfaces)
-        except UnavailableError:
-            return None
+    def _names(self) -> list[str]:
+        """The names of the table, or of the listing where there is no table. Raises UnavailableError."""
+        everybody = self._names_of_table() or list(self._source.list(self._now_ms()).interfaces)
         names = [name for name in everybody if self._config.share.holds(name)]
         glob = self._request.interface_glob
         if glob is None:

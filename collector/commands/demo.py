@@ -1,46 +1,107 @@
-"""`demo`: the collector at work on embedded parts. A simulated Netbeam on loopback, the table in a file that is thrown away,
-messages on the screen; no server, no environment, no `.env`."""
+"""`demo`: the collector at work on embedded parts. A simulated source on loopback, the table in a file that is thrown away,
+messages on the screen and the page in a browser; no server, no environment, no `.env`."""
 
 import logging
 import os
+import socket
+import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+from collector.bus.stdout import StdoutPublisher
 from collector.commands import signals, wiring
 from collector.commands.run import Daemon
 from collector.config.configuration import Config
-from collector.core.counters import Counters
+from collector.core.counters import Count, Counters
 from collector.core.shutdown import Stop
 from collector.source.simulated.network import SimulatedNetwork
 from collector.source.simulated.server import Simulation
-
-log = logging.getLogger(__name__)
+from collector.watch.format import duration
 
 POLL_S = 5
-"""Short, so that there is something to see; points come as the minutes pass."""
+"""Short, so that there is something to see."""
+MINUTE_S = 60
+SPEED = MINUTE_S // POLL_S
+"""The network lives so many times quicker than the clock: each cycle has the points of one more minute."""
+AGO_S = 86_400
+"""It starts a day ago, and so stays in the past for two hours."""
 LOOKBACK_S = 300
 """What a new interface starts with: some 10 points of each record type."""
+HEAD_START_S = 0.5
+"""The first cycle begins so long after a multiple of POLL_S: the second one follows almost POLL_S later."""
+LOOPBACK = "127.0.0.1"
 
 
-def demo(*, interfaces: int, cycles: int | None = None) -> int:
+class DemoClock:
+    """Two clocks that begin now: by `now` the network lives and is collected, by `schedule` cycles start.
+
+    The network's begins in the middle of a minute, so that each cycle, early or late by a second or two, meets a new one.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
+        self._monotonic = monotonic
+        self._began = monotonic()
+        self._first = (wall() - AGO_S) // MINUTE_S * MINUTE_S + MINUTE_S / 2
+
+    def now(self) -> float:
+        """The network's time."""
+        return self._first + SPEED * (self._monotonic() - self._began)
+
+    def schedule(self) -> float:
+        """Goes as fast as the clock on the wall, and begins just after a multiple of POLL_S."""
+        return 1e9 + HEAD_START_S + self._monotonic() - self._began
+
+
+def demo(*, interfaces: int, cycles: int | None = None, as_json: bool = False) -> int:
     """Collect from a simulated network of so many interfaces, for so many cycles or until a signal; the exit code."""
     os.environ["NO_PROXY"] = "*"  # what is asked is on this machine
-    stop, counters = Stop(), Counters()
+    stop, counters, clock = Stop(), Counters(), DemoClock()
     signals.install(stop)
+    if not as_json:
+        logging.getLogger().setLevel(logging.WARNING)  # the page shows the cycles
     network = SimulatedNetwork.synthetic(interfaces)
-    with Simulation(network) as simulation, tempfile.TemporaryDirectory(prefix="esnet-collector-") as folder:
+    began, port = time.monotonic(), _free_port()
+    with (
+        Simulation(network, clock=lambda: int(clock.now() * 1000)) as simulation,
+        tempfile.TemporaryDirectory(prefix="esnet-collector-") as folder,
+    ):
         config = Config.from_mapping(
             {
                 "NETBEAM_URL": simulation.url,
                 "POLL_INTERVAL": str(POLL_S),
                 "SETTLE_DELAY": "0",
                 "INITIAL_LOOKBACK": str(LOOKBACK_S),
-                "METRICS_PORT": "0",
+                "METRICS_HOST": LOOPBACK,
+                "METRICS_PORT": str(port),
             },
             without={"rmq", "mysql"},
         )
-        log.info("demonstration begun interfaces=%d poll_interval=%d url=%s", len(network.resources), POLL_S, simulation.url)
+        _say(
+            f"{len(network.resources)} simulated interfaces, a cycle every {POLL_S} s: each line is a message of the bus,"
+            f" from a network that lives {SPEED} times quicker than the clock.",
+            f"The page: http://{LOOPBACK}:{port}/   "
+            + ("Ctrl-C ends it." if cycles is None else f"It ends after {cycles} cycle{'s' * (cycles > 1)}, or at Ctrl-C."),
+        )
         source = wiring.source(config, stop, counters)
         store = wiring.store(config, str(Path(folder, "esnet_interfaces.sqlite")), stop, counters)
-        publisher = wiring.publisher(config, True, stop, counters)
-        return Daemon(config, source, store, publisher, stop, counters, cycles=cycles).serve()
+        publisher = StdoutPublisher(config.exchange, stop, compact=not as_json)
+        daemon = Daemon(
+            config, source, store, publisher, stop, counters, cycles=cycles, wall=clock.schedule, now=clock.now
+        )  # fmt: skip
+        code = daemon.serve()
+    points, announced = (counters.get(each) for each in (Count.POINTS_CONFIRMED, Count.INTERFACES_CONFIRMED))
+    took = f"{daemon.done} cycle{'s' * (daemon.done != 1)} and {duration(time.monotonic() - began)}"
+    _say(f"{points:,} points and {announced:,} interface messages in {took}. The real thing: check, then run.")
+    return code
+
+
+def _say(*lines: str) -> None:
+    """For the person, not for who reads the messages."""
+    print(*lines, sep="\n", file=sys.stderr, flush=True)
+
+
+def _free_port() -> int:
+    with socket.create_server((LOOPBACK, 0)) as server:
+        return int(server.getsockname()[1])

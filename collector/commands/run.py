@@ -8,6 +8,7 @@ from functools import partial
 
 from collector import __version__
 from collector.commands import signals, wiring
+from collector.commands.connecting import CONNECT_DELAYS_S, wait_for_systems
 from collector.commands.resume import backfill_command
 from collector.commands.schedule import Schedule
 from collector.config.configuration import Config
@@ -23,8 +24,6 @@ from collector.watch.state import CollectorState, Role
 
 log = logging.getLogger(__name__)
 
-CONNECT_DELAYS_S = (1.0, 15.0)
-"""Between attempts to connect (SPEC section 6)."""
 LOCK_WAIT_S = 2.0
 """How long one request for the lock waits in the server; a standby asks again at once."""
 ONCE_PATIENCE_S = 30.0
@@ -68,7 +67,10 @@ def _reason(code: int, once: bool) -> str:
 
 
 class Daemon:
-    """Schedules cycles over three systems; `cycles` ends it after so many, `once` is SPEC's `--once`."""
+    """Schedules cycles over three systems; `cycles` ends it after so many, `once` is the option.
+
+    Cycles start by `wall`, and collect up to what `now` says, which is the same unless it is given.
+    """
 
     def __init__(
         self,
@@ -83,6 +85,7 @@ class Daemon:
         cycles: int | None = None,
         backfill: Callable[[int, int], str] = backfill_command,
         wall: Callable[[], float] = time.time,
+        now: Callable[[], float] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
@@ -92,8 +95,11 @@ class Daemon:
         self._backfill = backfill
         self._cycles = 1 if once else cycles
         self._wall, self._monotonic = wall, monotonic
+        self._now = now or wall
+        self.done = 0
+        """Cycles that have ended."""
         self._give_up_at = monotonic() + ONCE_PATIENCE_S if once else math.inf
-        self._state = CollectorState((source.outage, store.outage, publisher.outage), config.poll_interval_s)
+        self._state = CollectorState((source.outage, store.outage, publisher.outage), config.poll_interval_s, now=self._now)
         self._schedule = Schedule(config.poll_interval_s)
 
     def serve(self) -> int:
@@ -107,6 +113,7 @@ class Daemon:
                 self._counters,
                 self._stop,
                 self._config.metrics_hosts,
+                now=self._now,
             )
             web.start()
         try:
@@ -133,16 +140,11 @@ class Daemon:
 
     def _connect(self) -> bool:
         """Wait for the database and the broker; False when that ended first."""
-        delays, opened = growing(*CONNECT_DELAYS_S), False
-        while not self._over():
-            if self._publisher.refusal:
-                raise self._publisher.refusal
-            if not opened:
-                opened = self._opened()
-            if opened and self._publisher.ready:
-                return True
-            self._pause(GLANCE_S / 10 if opened else next(delays))
-        return False
+        return bool(wait_for_systems(self._publisher, self._opened, self._over, self._pause))
+
+    def _opened(self) -> bool:
+        self._store.open()
+        return True
 
     def _take_lock(self, first: bool = False) -> bool:
         """Become the one collector that works, standing by for as long as another one does; False when that ended first."""
@@ -188,15 +190,8 @@ class Daemon:
             log.error("gave up waiting for=%r patience_seconds=%.0f", names, ONCE_PATIENCE_S)
         return 1
 
-    def _opened(self) -> bool:
-        try:
-            self._store.open()
-        except UnavailableError:
-            return False
-        return True
-
     def _loop(self, cycle: Cycle) -> int:
-        done, code, delays = 0, 0, growing(*CONNECT_DELAYS_S)
+        code, delays = 0, growing(*CONNECT_DELAYS_S)
         while not self._stop.is_set():
             due = math.inf if self._once else self._monotonic() + self._schedule.until_next(self._wall())
             report = self._cycle(cycle, due)
@@ -206,9 +201,9 @@ class Daemon:
                     return self._given_up()
                 continue
             delays = growing(*CONNECT_DELAYS_S)
-            done += 1
+            self.done += 1
             code = int(self._once and report.left_over)
-            if self._cycles is not None and done >= self._cycles:
+            if self._cycles is not None and self.done >= self._cycles:
                 break
             self._wait_for(due, at_once=report.outcome is not CycleOutcome.COMPLETE and report.outstanding > 0)
             if not self._store.holds_lock() and not self._take_lock_again(cycle):
@@ -217,7 +212,7 @@ class Daemon:
 
     def _cycle(self, cycle: Cycle, due: float) -> CycleReport | None:
         """One cycle and its log line; None when the store failed it, and with it the right to work."""
-        began, now_ms = self._monotonic(), int(self._wall() * 1000)
+        began, now_ms = self._monotonic(), int(self._now() * 1000)
         try:
             report = cycle.run(now_ms, due)
         except (UnavailableError, ConfigurationError) as error:
@@ -233,7 +228,10 @@ class Daemon:
 
     def _note(self, report: CycleReport) -> None:
         self._state.add(report)
-        log.info("cycle ended %s", report.line())
+        failed = report.outcome is CycleOutcome.FAILED
+        log.log(logging.WARNING if failed else logging.INFO, "cycle ended %s", report.line())
+        if self._stop.is_set():
+            return  # what a stop leaves is no trouble
         outages = (self._source.outage, self._store.outage, self._publisher.outage)
         down = tuple(each.dependency for each in outages if each.down)
         for reason in report.reasons:

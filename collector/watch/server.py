@@ -252,11 +252,18 @@ class WebServer:
     """Serves what the state and the counters say, from daemon threads, until closed. `names` may be asked for as `Host`."""
 
     def __init__(
-        self, host: str, port: int, state: CollectorState, counters: Counters, stop: Stop, names: Iterable[str] = ()
+        self,
+        host: str,
+        port: int,
+        state: CollectorState,
+        counters: Counters,
+        stop: Stop,
+        names: Iterable[str] = (),
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._host = host
         self._port = port
-        self._site = Site(state, counters)
+        self._site = Site(state, counters, now=now)
         self._hosts = KnownHosts([host, *names])
         self._stop = stop
         self._server: _Server | None = None

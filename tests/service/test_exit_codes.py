@@ -1,6 +1,7 @@
 """Exit codes, each row of the table in docs: what an operator's scripts and a supervisor go by."""
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -8,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -123,13 +125,21 @@ class TestDone:
 
     @pytest.mark.parametrize("number", [None, signal.SIGINT, signal.SIGTERM])
     def test_demo(self, tmp_path: Path, number: int | None) -> None:
-        collector = Collector(("demo", *(["--cycles", "1"] if number is None else [])), {}, tmp_path)
+        collector = Collector(("demo", *(["--cycles", "2", "--json"] if number is None else [])), {}, tmp_path)
         try:
             collector.wait_for(lambda: collector.stdout.count("\n") > 5)
+            (page,) = re.findall(r"http://127\.0\.0\.1:\d+/", collector.log)
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(page, timeout=10) as answer:
+                assert answer.status == 200
             if number is not None:
                 collector.signal(number)
             assert collector.wait() == 0
             collector.check_output(())
+            assert re.search(r"points and 12 interface messages in \d cycles?", collector.log.splitlines()[-1])
+            if number is None:
+                assert {cycle["outcome"] for cycle in collector.cycles()} == {"complete"}
+                assert all(int(cycle["points"]) for cycle in collector.cycles())
+                assert all(json.loads(line)["message_id"] for line in collector.stdout.splitlines())
         finally:
             collector.kill()
 

@@ -87,8 +87,8 @@ def called(monkeypatch: pytest.MonkeyPatch) -> Iterator[Called]:
             {"sqlite": None, "to_stdout": True, "begin_ms": 1795568400000, "end_ms": 1795651200000}
             | {"interface_glob": "devices/*", "record_type": RecordType.ERRORS, "rate": 2.0, "env_file": None},
         ),
-        (["demo"], {"interfaces": 12, "cycles": None}),
-        (["demo", "--interfaces", "3", "--cycles", "1"], {"interfaces": 3, "cycles": 1}),
+        (["demo"], {"interfaces": 12, "cycles": None, "as_json": False}),
+        (["demo", "--interfaces", "3", "--cycles", "1", "--json"], {"interfaces": 3, "cycles": 1, "as_json": True}),
     ],
 )
 def test_command_is_called_with_its_arguments(called: Called, argv: list[str], expected: dict[str, Any]) -> None:

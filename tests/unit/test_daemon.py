@@ -5,6 +5,7 @@ import logging
 
 import pytest
 
+from collector.commands import connecting
 from collector.commands import run as daemon_module
 from collector.commands.run import Daemon
 from collector.config.configuration import Config
@@ -16,7 +17,8 @@ from tests.fakes import FakePublisher, FakeSource, FakeStore, no_points
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemon_module, "CONNECT_DELAYS_S", (0.001, 0.001))
+    for module in (connecting, daemon_module):
+        monkeypatch.setattr(module, "CONNECT_DELAYS_S", (0.001, 0.001))
     monkeypatch.setattr(daemon_module, "GLANCE_S", 0.001)
 
 
