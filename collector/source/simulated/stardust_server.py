@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -44,11 +45,15 @@ class SimulatedStardust:
         """Documents younger than this are not there yet."""
         self.distort: Callable[[dict[str, Any], bytes], Reply | bytes | None] | None = None
         """Is shown each query and its answer, and gives another one; None: the answer stays."""
+        self.send_date = False
+        """Whether answers tell the simulation's clock; Stardust's mostly do not."""
         self.record = False
         self.queries: list[dict[str, Any]] = []
         """All that was asked, with `record`."""
         self.counts: Counter[str] = Counter()
         """Requests: `listing`, `points`, `other`."""
+        self.logins: set[str] = set()
+        """`Authorization` headers that came."""
         self.open_connections: set[socket.socket] = set()
         self._server: ThreadingHTTPServer | None = None
 
@@ -95,7 +100,8 @@ class SimulatedStardust:
         distorted = self.distort(body, answer) if self.distort else None
         if isinstance(distorted, Reply):
             return distorted
-        return Reply(200, answer if distorted is None else distorted)
+        date = (("Date", formatdate(self.clock() // 1000, usegmt=True)),) if self.send_date else ()
+        return Reply(200, answer if distorted is None else distorted, date)
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         stardust = self
@@ -116,6 +122,8 @@ class SimulatedStardust:
                 pass
 
             def do_POST(self) -> None:
+                if login := self.headers.get("Authorization"):
+                    stardust.logins.add(login)
                 due = time.monotonic() + stardust.latency_s
                 reply = stardust.reply(self.path, self.rfile.read(int(self.headers.get("Content-Length", 0))))
                 time.sleep(max(0.0, due - time.monotonic()))
