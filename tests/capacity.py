@@ -1,6 +1,6 @@
 """Capacity on paper: what ESnet today, ten times ESnet and a hundred times would ask of collector, broker and database.
 
-    python tests/capacity.py [--benchmark result.json] [--interfaces 10679] [--resolution 30] [--latency 0.05] …
+    python tests/capacity.py [--source stardust] [--benchmark result.json] [--interfaces 10679] [--latency 0.05] …
 
 Arithmetic only, from what `tests/benchmark.py` measured (its JSON), or from the defaults below, which it measured on two
 cores that collector, broker, database and the simulated Netbeam shared. Times are in seconds; every rate can be overridden.
@@ -15,34 +15,55 @@ from pathlib import Path
 TIMES = (1, 10, 100)
 LISTING_BYTES = 64 * 2**20
 """A longer listing is not read (Netbeam answers with about 5 MB today)."""
+LISTING_ENTRIES = 200_000
+"""Nor is one with more entries, whatever the source."""
+HITS = 9000
+"""Documents that one query of Stardust is made for, of the 10,000 that an answer may hold."""
+PAGE = 1000
+"""Interfaces in one page of Stardust's listing."""
+MOST_SHARES = 1000
 MIB_AT_REST = 40.0
 """A collector without a table, about."""
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What is collected, and how Netbeam answers."""
+    """What is collected, how the source answers, and among how many collectors the interfaces are shared."""
 
+    source: str = "netbeam"
     interfaces: int = 10_679
     record_types: int = 3
     resolution: float = 30.0
     """Seconds between two points of a series."""
     interval: float = 900.0
     latency: float = 0.05
-    """Seconds that Netbeam takes for one answer."""
+    """Seconds that the source takes for one answer."""
     concurrency: int = 32
+    """Of each collector."""
     talking: float = 1.0
     """The share of the series that have points; of ESnet's it is 0.56."""
+    shares: int = 1
 
     @property
     def requests(self) -> float:
-        """A cycle."""
-        return self.interfaces * self.record_types
+        """A cycle, of all collectors together. Stardust answers for many series at once; its listing comes in pages."""
+        if self.source == "netbeam":
+            return self.interfaces * self.record_types
+        documents = self.interfaces * self.talking * self.interval / self.resolution
+        return -(-documents // HITS) * self.record_types + self.pages * self.shares
+
+    @property
+    def pages(self) -> int:
+        """Of the listing, one after the other, each with a request of its own; Netbeam's listing is one answer."""
+        return 0 if self.source == "netbeam" else -(-self.interfaces // PAGE)
 
     @property
     def messages(self) -> float:
         """Points a cycle; interface messages are sent once a day."""
-        return self.requests * self.talking * self.interval / self.resolution
+        return self.interfaces * self.record_types * self.talking * self.interval / self.resolution
+
+
+STARDUST = Network(source="stardust", latency=0.5, concurrency=4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +72,8 @@ class Rates:
 
     request_cpu: float = 0.0004
     """The collector's CPU seconds for a window, its messages left out."""
+    document_cpu: float = 0.000008
+    """Of Stardust, where requests are few: the collector's CPU seconds to read and merge what makes one message."""
     message_cpu: float = 0.0000083
     """The collector's CPU seconds for a message."""
     broker_rate: float = 23_000.0
@@ -90,7 +113,7 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A cycle's time by part, in seconds, and what it comes to."""
+    """A cycle's time by part, in seconds, and what it comes to; of one share what a share does, of the rest the whole."""
 
     network: Network
     requests_s: float
@@ -106,18 +129,30 @@ class Estimate:
     @property
     def cycle_s(self) -> float:
         """Requests, messages and their CPU overlap, so the slowest counts; the listing and the table come on top."""
-        return self.listing_s + self.database_s + max(self.requests_s, self.collector_s, self.broker_s)
+        return self.own_s(max(self.requests_s, self.collector_s, self.broker_s))
+
+    def own_s(self, overlapping_s: float) -> float:
+        """A cycle in which what overlaps takes so long."""
+        return self.listing_s + self.database_s / self.network.shares + overlapping_s
+
+    @property
+    def enough_shares(self) -> bool:
+        """Whether a share ends its cycle in time where broker and database keep up."""
+        return self.own_s(max(self.requests_s, self.collector_s)) <= self.network.interval
 
     @property
     def uses(self) -> dict[str, float]:
         """How much each part takes of its limit, which is the interval but for the listing's size: beyond 1 it gives out."""
         interval = self.network.interval
         return {
-            "Netbeam's latency": self.requests_s / interval,
+            "the source's latency": self.requests_s / interval,
             "the collector's CPU": (self.collector_s + self.listing_s) / interval,
             "the broker": self.broker_s / interval,
             "the database": self.database_s / interval,
-            "the listing's size": self.listing_mib * 2**20 / LISTING_BYTES,
+            "the listing's size": max(
+                self.network.interfaces / LISTING_ENTRIES,
+                self.listing_mib * 2**20 / LISTING_BYTES if self.network.source == "netbeam" else 0.0,
+            ),
         }
 
     @property
@@ -132,37 +167,45 @@ class Estimate:
 
 
 ANSWERS = {
-    "Netbeam's latency": "more requests at once: {needed:,} of NETBEAM_CONCURRENCY's 256 at the most, if Netbeam agrees",
-    "the collector's CPU": "more than one collector, each with a share of the interfaces and a table of its own: {collectors}",
+    "the source's latency": "{shares} shares, or {needed:,} requests at once where the source agrees",
+    "the collector's CPU": "{shares} shares of the interfaces, a collector each",
     "the broker": "a clustered RabbitMQ with several queues, on {brokers} cores or nodes of the measured speed",
-    "the database": "a database and a table for each collector",
-    "the listing's size": "a listing in parts, or one for each of several collectors: {listing_mib:,.0f} MiB are over the limit",
+    "the database": "a faster database: all shares use the one that there is",
+    "the listing's size": "several sources, each with a part of the interfaces: every share reads the whole listing",
 }
 """What then."""
 
 
+def shares_needed(network: Network, rates: Rates) -> int | None:
+    """The fewest shares that keep up by themselves; None when no number does."""
+    for shares in range(1, MOST_SHARES + 1):
+        if estimate(replace(network, shares=shares), rates).enough_shares:
+            return shares
+    return None
+
+
 def estimate(network: Network, rates: Rates) -> Estimate:
-    """One cycle of one collector, with one broker and one database."""
+    """One cycle of one share, and what all shares together ask of one broker and one database."""
+    reading = rates.request_cpu * network.requests if network.source == "netbeam" else rates.document_cpu * network.messages
     return Estimate(
         network,
-        requests_s=network.requests * network.latency / network.concurrency,
-        collector_s=network.requests * rates.request_cpu + network.messages * rates.message_cpu,
+        requests_s=(network.requests - network.pages * network.shares) * network.latency / network.concurrency / network.shares,
+        collector_s=(reading + network.messages * rates.message_cpu) / network.shares,
         broker_s=network.messages / rates.broker_rate,
-        listing_s=network.interfaces * rates.listing,
+        listing_s=network.interfaces * rates.listing + network.pages * network.latency,
         database_s=network.interfaces * rates.database,
         listing_mib=network.interfaces * rates.listing_bytes / 2**20,
-        memory_mib=MIB_AT_REST + network.interfaces * rates.row_mib,
+        memory_mib=MIB_AT_REST + network.interfaces * rates.row_mib / network.shares,
     )
 
 
-def answer(limit: str, made: Estimate) -> str:
+def answer(limit: str, made: Estimate, rates: Rates) -> str:
     """What helps when that part gives out."""
     network = made.network
     return ANSWERS[limit].format(
         needed=-int(-network.requests * network.latency // network.interval),
-        collectors=-int(-made.uses["the collector's CPU"] // 1),
+        shares=shares_needed(network, rates),
         brokers=-int(-made.uses["the broker"] // 1),
-        listing_mib=made.listing_mib,
     )
 
 
@@ -177,6 +220,10 @@ def report(network: Network, rates: Rates) -> str:
     """The table and the sentences."""
     lines = ["| | " + " | ".join(f"{times} x" for times in TIMES) + " |", "| --- |" + " --- |" * len(TIMES)]
     made = [estimate(replace(network, interfaces=network.interfaces * times), rates) for times in TIMES]
+    fewest = [shares_needed(each.network, rates) for each in made]
+    made_of_shares = [
+        estimate(replace(each.network, shares=shares or MOST_SHARES), rates) for each, shares in zip(made, fewest, strict=True)
+    ]
     rows = {
         "interfaces": [f"{each.network.interfaces:,}" for each in made],
         "requests a cycle": [f"{each.network.requests:,.0f}" for each in made],
@@ -185,13 +232,15 @@ def report(network: Network, rates: Rates) -> str:
         "cycle time": [f"{each.cycle_s:,.0f} s{'' if each.fits else ' (too long)'}" for each in made],
         **{f"{name}, of its limit": [f"{each.uses[name]:.1%}" for each in made] for name in made[0].uses},
         "the collector's memory": [f"{each.memory_mib:,.0f} MiB" for each in made],
+        "**shares that keep up**": ["none" if each is None else f"{each}" for each in fewest],
+        "memory of each": [f"{each.memory_mib:,.0f} MiB" for each in made_of_shares],
     }
     lines += [f"| {name} | " + " | ".join(cells) + " |" for name, cells in rows.items()]
     name, times = first_to_give_out(network, rates)
     twice = estimate(replace(network, interfaces=int(network.interfaces * times * 2)), rates)
-    lines += ["", f"First to give out: {name}, at {times:.1f} times this size. At twice that: {answer(name, twice)}."]
+    lines += ["", f"First to give out: {name}, at {times:.1f} times this size. At twice that: {answer(name, twice, rates)}."]
     for times_, each in zip(TIMES, made, strict=True):
-        lines += [f"At {times_} x, beyond its limit: {limit}. Then: {answer(limit, each)}." for limit in each.limits]
+        lines += [f"At {times_} x, beyond its limit: {limit}. Then: {answer(limit, each, rates)}." for limit in each.limits]
     return "\n".join(lines)
 
 
@@ -199,8 +248,9 @@ def main() -> int:
     """Compute and print; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--benchmark", type=Path, metavar="FILE", help="the benchmark's JSON; without it, stated defaults")
-    for each in (*fields(Network), *fields(Rates)):
-        kind = int if each.name in ("interfaces", "record_types", "concurrency") else float
+    parser.add_argument("--source", choices=("netbeam", "stardust"), default="netbeam")
+    for each in (*fields(Network)[1:], *fields(Rates)):
+        kind = int if each.name in ("interfaces", "record_types", "concurrency", "shares") else float
         parser.add_argument(f"--{each.name.replace('_', '-')}", type=kind, help=f"instead of {each.default}")
     wanted = vars(parser.parse_args())
     rates = Rates()
@@ -208,7 +258,8 @@ def main() -> int:
         result = json.loads(wanted["benchmark"].read_text())
         rates = Rates.from_benchmark(result["figures"], result["interfaces"])
     given = {name: value for name, value in wanted.items() if value is not None and name != "benchmark"}
-    network = Network(**{each.name: given[each.name] for each in fields(Network) if each.name in given})
+    base = STARDUST if wanted["source"] == "stardust" else Network()
+    network = replace(base, **{each.name: given[each.name] for each in fields(Network) if each.name in given})
     rates = replace(rates, **{each.name: given[each.name] for each in fields(Rates) if each.name in given})
     print(report(network, rates))
     return 0

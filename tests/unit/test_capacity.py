@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.capacity import MIB_AT_REST, Network, Rates, answer, estimate, first_to_give_out, report
+from tests.capacity import MIB_AT_REST, STARDUST, Network, Rates, answer, estimate, first_to_give_out, report, shares_needed
 
 ESNET = Network()
 RATES = Rates()
@@ -40,9 +40,32 @@ def test_part_that_uses_most_of_the_interval_gives_out_first() -> None:
 def test_what_cannot_keep_up_is_named_worst_first_with_what_helps() -> None:
     made = estimate(replace(ESNET, interfaces=1_067_900), Rates(broker_rate=20_000))
     assert not made.fits
-    assert made.limits[:3] == ["the listing's size", "Netbeam's latency", "the broker"]
-    assert "178 of NETBEAM_CONCURRENCY's 256" in answer("Netbeam's latency", made)
-    assert "6 cores or nodes" in answer("the broker", made)
+    assert made.limits[:3] == ["the listing's size", "the source's latency", "the broker"]
+    assert answer("the source's latency", made, RATES).startswith("7 shares, or 178 requests at once")
+    assert "6 cores or nodes" in answer("the broker", made, RATES)
+
+
+def test_a_share_waits_and_computes_for_its_part_and_reads_the_whole_listing() -> None:
+    whole, part = (estimate(replace(ESNET, shares=shares), RATES) for shares in (1, 4))
+    assert (whole.requests_s, whole.collector_s) == pytest.approx((4 * part.requests_s, 4 * part.collector_s))
+    assert (whole.listing_s, whole.broker_s) == (part.listing_s, part.broker_s)
+
+
+def test_shares_are_as_many_as_let_each_end_in_time() -> None:
+    assert shares_needed(ESNET, RATES) == 1
+    tenfold = replace(ESNET, interfaces=106_790, concurrency=8)
+    needed = shares_needed(tenfold, RATES)
+    assert needed is not None
+    assert needed > 1
+    assert estimate(replace(tenfold, shares=needed), RATES).enough_shares
+    assert not estimate(replace(tenfold, shares=needed - 1), RATES).enough_shares
+    assert shares_needed(replace(ESNET, interval=0.1), RATES) is None
+
+
+def test_stardust_answers_for_many_series_at_once() -> None:
+    assert STARDUST.requests == 36 * 3 + 11
+    assert STARDUST.messages == ESNET.messages
+    assert shares_needed(STARDUST, RATES) == 1
 
 
 def test_listing_over_64_mib_is_a_limit_of_its_own() -> None:
@@ -70,4 +93,5 @@ def test_sections_that_were_not_measured_keep_their_defaults() -> None:
 def test_report_has_all_three_sizes() -> None:
     text = report(ESNET, RATES)
     assert "| interfaces | 10,679 | 106,790 | 1,067,900 |" in text
+    assert "| **shares that keep up** | 1 | 1 | 7 |" in text
     assert "First to give out: " in text
