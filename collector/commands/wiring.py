@@ -68,7 +68,7 @@ def store(config: Config, sqlite: str | None, stop: Stop, counters: Counters | N
     if sqlite is not None:
         return SqliteStore(sqlite, stop)
     assert config.mysql is not None, "a configuration without MySQL needs a file"  # noqa: S101  # a slip in the code, not the operator's
-    return MysqlStore(config.mysql, stop, counters)
+    return MysqlStore(config.mysql, stop, counters, config.share)
 
 
 def publisher(config: Config, to_stdout: bool, stop: Stop, counters: Counters) -> Publisher:

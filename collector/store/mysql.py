@@ -6,7 +6,6 @@ One session does everything: it holds the lock, and it writes. When it is lost, 
 
 import hashlib
 import math
-import re
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -17,14 +16,14 @@ from collector.config.configuration import MysqlSettings
 from collector.core.addresses import AddressOrder
 from collector.core.backoff import jittered
 from collector.core.counters import Count, Counters
-from collector.core.errors import CollectorError, ConfigurationError, LockLostError, NoTableError, UnavailableError
+from collector.core.errors import CollectorError, LockLostError, NoTableError, UnavailableError
 from collector.core.model import Changes, Move, RecordType, Row, Table, UntrustedRow
 from collector.core.outage import Outage
+from collector.core.share import Share
 from collector.core.shutdown import Stop
-from collector.core.text import printable
-from collector.store import sql
+from collector.store import schema, sql
 from collector.store.driver import SessionLostError
-from collector.store.session import TIMEOUT_S, AgainError, DeniedError, Session, UnwritableError, located
+from collector.store.session import TIMEOUT_S, AgainError, Session, UnwritableError, located
 from collector.store.sql import Dialect, Execute, Result
 
 SLICE_S = 2
@@ -39,15 +38,6 @@ RETRY_S = 0.2
 MOST_ROWS = 400_000
 """Of one cycle: twice the interfaces that a listing may have, and what keeps the memory within 250 MB."""
 
-ID_TYPE = "int NOT NULL AUTO_INCREMENT"
-CREATE = f"""CREATE TABLE IF NOT EXISTS {sql.NAME} (
-  id {ID_TYPE},
-  {", ".join(f"{name} {kind}" for name, kind in sql.TYPES.items())},
-  PRIMARY KEY (id, name)
-) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"""
-"""As in sql/esnet_interfaces.sql: a test compares the two."""
-WIDTHS = {"name": 128, "status": 1} | dict.fromkeys(sql.COLUMNS[3:], 13)
-"""How many characters a text column has to take."""
 DIALECT = Dialect(
     mark="%s",
     identity="CAST(CONVERT(CONCAT(id, ' ', name) USING utf8mb4) AS BINARY)",
@@ -55,22 +45,22 @@ DIALECT = Dialect(
     length="CHAR_LENGTH",
     integer="UNSIGNED",
 )
-_WIDTH = re.compile(r"(?:var)?(?:char|binary)\((\d+)\)", re.IGNORECASE)
+WHOLE = Share()
+
 _T = TypeVar("_T")
 
 
-def lock_name(database: str, share: tuple[int, int] = (1, 1)) -> str:
-    """The name that is locked, at most 64 characters; for a share k of n, its own."""
-    k, n = share
+def lock_name(database: str, share: Share = WHOLE) -> str:
+    """The name that is locked, at most 64 characters; a share has its own."""
     name = "esnet_collector:" + hashlib.sha1(database.encode(), usedforsecurity=False).hexdigest()[:16]
-    return name if n == 1 else f"{name}:{k}/{n}"
+    return name if share.whole else f"{name}:{share}"
 
 
 class MysqlStore:
     """contracts.Store on a MySQL server. One thread works with it; a thread of its own keeps the lock's session alive."""
 
     def __init__(
-        self, settings: MysqlSettings, stop: Stop, counters: Counters | None = None, share: tuple[int, int] = (1, 1)
+        self, settings: MysqlSettings, stop: Stop, counters: Counters | None = None, share: Share = WHOLE
     ) -> None:
         self.outage = Outage("MySQL")
         self.database_s = 0.0
@@ -103,7 +93,7 @@ class MysqlStore:
                 if self._connected_once:
                     self._counters.add(Count.RECONNECTS, label="mysql")
                 self._connected_once = True
-            self._check_columns(create)
+            schema.ensure(self._execute, self._settings.database, create)
 
     def take_lock(self, timeout_s: float) -> bool:
         """Become the only writer, waiting up to `timeout_s` (whole seconds); False when another one is, or at a stop."""
@@ -157,35 +147,18 @@ class MysqlStore:
 
     def free_shares(self) -> int:
         """How many of the shares' locks nobody holds."""
-        names = [lock_name(self._settings.database, (k, self._share[1])) for k in range(1, self._share[1] + 1)]
+        names = [lock_name(self._settings.database, each) for each in (self._share, *self._share.others())]
         statement = f"SELECT {', '.join(['IS_USED_LOCK(%s)'] * len(names))}"
         with self._using():
             return sum(holder is None for holder in self._execute(statement, names).rows[0])
 
     def missing_rights(self) -> tuple[str, ...]:
-        """The rights that the user needs and lacks, by the server's own word; CREATE only where the table is missing.
+        """The rights that the user needs and lacks; for a store that is open.
 
-        For a store that is open. Changes nothing; raises UnavailableError where the server takes no writes at all.
+        Raises UnavailableError where the server takes no writes at all.
         """
-        missing, table_is_there = [], True
         with self._using():
-            self._execute("START TRANSACTION")
-            for right, statement in sql.PROBES.items():
-                try:
-                    self._execute(statement)
-                except DeniedError:
-                    missing.append(right)
-                except NoTableError:
-                    table_is_there = False
-            self._execute("ROLLBACK")
-            if not table_is_there:
-                try:
-                    self._execute(sql.CREATE_PROBE)
-                except DeniedError:
-                    missing.append("CREATE")
-                except NoTableError:
-                    pass
-        return tuple(missing)
+            return schema.missing_rights(self._execute)
 
     def close(self) -> None:
         """Give the lock back and disconnect; a server that does not answer is given a second."""
@@ -265,35 +238,6 @@ class MysqlStore:
         if session is not None:
             session.drop()
 
-    def _check_columns(self, create: bool) -> None:
-        database = self._settings.database
-        columns = f"SHOW COLUMNS FROM {sql.NAME}"
-        try:
-            rows = self._execute(columns).rows
-        except NoTableError as error:
-            if not create:
-                raise NoTableError(f"no table {sql.NAME} in database {database} (MYSQL_DATABASE)") from error
-            self._create()
-            rows = self._execute(columns).rows
-        types = {str(sql.text(row[0])).lower(): str(sql.text(row[1])) for row in rows}
-        if missing := sql.missing_columns(types):
-            raise ConfigurationError(sql.lacking(missing, f"database {database}", f"{ID_TYPE} UNIQUE"))
-        narrow = [
-            f"table {sql.NAME} in database {database}: column {name} is {printable(types[name], 64)}, "
-            f"too narrow for {width} characters"
-            for name, width in WIDTHS.items()
-            if (match := _WIDTH.match(types.get(name, ""))) and int(match[1]) < width
-        ]
-        if narrow:
-            raise ConfigurationError(narrow)
-
-    def _create(self) -> None:
-        try:
-            self._execute(CREATE)
-        except ConfigurationError as error:
-            problem = f"no table {sql.NAME} in database {self._settings.database}, and it cannot be created"
-            raise ConfigurationError(f"{problem}: {error}; sql/{sql.NAME}.sql creates it") from error
-
     def _take(self, wait_s: int) -> None:
         answer = self._execute("SELECT GET_LOCK(%s, %s)", [self._lock_name, wait_s]).rows[0][0]
         if answer is None:
@@ -311,17 +255,14 @@ class MysqlStore:
 
     def _whole_is_held(self) -> bool:
         """Whether this is a share, and a collector without shares is at work."""
-        if self._share[1] == 1:
+        if self._share.whole:
             return False
         return self._execute("SELECT IS_USED_LOCK(%s)", [lock_name(self._settings.database)]).rows[0][0] is not None
 
     def _try_to_write(self) -> None:
         """See that this server takes our writes; when not, neither lock nor session is kept."""
         try:
-            self._execute("START TRANSACTION")
-            for statement in sql.PROBES.values():
-                self._execute(statement)
-            self._execute("ROLLBACK")
+            schema.try_to_write(self._execute)
         except CollectorError:
             self._drop()
             raise

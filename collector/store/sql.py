@@ -58,8 +58,8 @@ PROBES = {
 }
 """By the right that each needs: what MySQL refuses like any other one where that is missing, or where the server is
 read-only, and what else changes nothing."""
-CREATE_PROBE = f"CREATE TABLE {NAME} LIKE {NAME}"
-"""Of itself, so that it can never come to be where it is missing; the right to create is looked at first."""
+CREATE_PROBE = f"CREATE TABLE {NAME} (id int, id int)"
+"""Can never come to be, with two columns of one name; the right to create is looked at first."""
 
 _TIME = re.compile(r"[0-9]{13}")
 _INSERTED = ("name", "status", "active_from", *CHECKPOINT.values())

