@@ -10,6 +10,11 @@ import pika.exceptions
 
 from collector.config.configuration import RabbitSettings
 from collector.core.errors import CollectorError, ConfigurationError, NoExchangeError, UnavailableError
+from collector.core.text import printable
+
+MESSAGE_FAULTS = frozenset({311, 406, 501, 502, 503, 505, 540})
+"""With these codes a broker closes a channel, or the connection, for a message that it does not take: for its size
+(406, and 311 of the AMQP specification) or for its form. No other message is to blame, and no permission."""
 
 _CLOSED_BY_BROKER = re.compile(r"""ConnectionClosedByBroker: \((\d+)\) ["'](.*)["']""")
 
@@ -28,7 +33,7 @@ class Timing:
     """A broker that blocks longer than this is connected to anew."""
     first_delay: float = 1.0
     most_delay: float = 15.0
-    """Between attempts to connect (SPEC section 6)."""
+    """Between attempts to connect; docs/troubleshooting.md tells operators the same times."""
     proof: float = 10.0
     """After a loss with messages in flight the connection counts as good with a confirm, or when it is idle this long."""
 
@@ -68,8 +73,13 @@ def tls_context(settings: RabbitSettings) -> ssl.SSLContext:
     return context
 
 
-def explain(error: BaseException | None, settings: RabbitSettings) -> CollectorError:
-    """Why there is no connection: a ConfigurationError when only the operator can mend it."""
+def explain(error: BaseException | None, settings: RabbitSettings, fault: str | None = None) -> CollectorError:
+    """Why there is no connection: a ConfigurationError when only the operator can mend it.
+
+    `fault` is what the broker sent amiss, where that ended the connection.
+    """
+    if fault is not None:
+        return UnavailableError(fault)
     error = _innermost(error)
     code, text = _reply(error)
     if isinstance(error, pika.exceptions.ProbableAuthenticationError) and code == 403:
@@ -77,7 +87,7 @@ def explain(error: BaseException | None, settings: RabbitSettings) -> CollectorE
     if isinstance(error, pika.exceptions.ProbableAccessDeniedError) and code == 530 and "limit" not in text:
         reason = "there is no such vhost" if "not found" in text else f"user {settings.user!r} has no access to it"
         return ConfigurationError(f"vhost {settings.vhost!r} refused, {reason}: see RMQ_VHOST")
-    return UnavailableError(f"closed by the broker: {code} {text}" if code else _explain_loss(error))
+    return UnavailableError(printable(f"closed by the broker: {code} {text}" if code else _explain_loss(error)))
 
 
 def _reply(error: BaseException | None) -> tuple[int, str]:
@@ -110,9 +120,26 @@ def explain_channel(
         return NoExchangeError(
             f"no exchange {exchange!r} in vhost {settings.vhost!r}: see RMQ_EXCHANGE, or RMQ_DECLARE=true to declare it"
         )
+    said = printable(error.reply_text)
     if error.reply_code == 403 and declaring:
         return ConfigurationError(f"user {settings.user!r} may not declare exchange {exchange!r}: see RMQ_DECLARE")
-    return UnavailableError(f"publishing refused: {error.reply_text}")
+    if error.reply_code == 403:  # the user lacks the permission, or the exchange is internal
+        return ConfigurationError(
+            f"publishing refused to user {settings.user!r} at exchange {exchange!r}: {said} (RMQ_USER, RMQ_EXCHANGE)"
+        )
+    return UnavailableError(f"publishing refused: {said}")
+
+
+def is_message_fault(error: object) -> bool:
+    """Whether the broker closed a channel or a connection for a message that was published on it."""
+    closed_by_broker = (pika.exceptions.ConnectionClosedByBroker, pika.exceptions.ChannelClosedByBroker)
+    return isinstance(error, closed_by_broker) and error.reply_code in MESSAGE_FAULTS
+
+
+def offers_confirms(connection: pika.SelectConnection) -> bool:
+    """Whether the broker says that it confirms what is published; a server may send anything as its capabilities."""
+    capabilities = connection.server_capabilities
+    return isinstance(capabilities, dict) and capabilities.get("publisher_confirms") is True
 
 
 def _explain_loss(error: BaseException | None) -> str:

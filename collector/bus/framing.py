@@ -23,8 +23,9 @@ _MANDATORY = 1
 _PROPERTIES = 1 << 15 | 1 << 12 | 1 << 7 | 1 << 3
 """Which properties follow: content_type, delivery_mode, message_id, app_id, in this order."""
 _USUAL_ID_LENGTH = 40
-"""Of a SHA-1 in hex (SPEC section 4)."""
+"""Bytes of a SHA-1 in hex, which is what the collector's message ids are."""
 _MOST_SHAPES = 4096
+"""Lengths of bodies that are remembered; points have some 60, interfaces some 300."""
 
 
 def short_string(text: str) -> bytes:

@@ -71,11 +71,14 @@ class Outcome(enum.StrEnum):
     RETURNED = "returned"
     """No queue takes messages of this routing key."""
     REFUSED = "refused"
-    """The broker said no (`basic.nack`): a queue is full, say."""
+    """The broker said no (`basic.nack`): a queue is full, say. Or it refuses whatever has this routing key."""
     LOST = "lost"
     """Given up before the broker confirmed it; it may have arrived."""
     UNACCEPTABLE = "unacceptable"
-    """The broker refuses a message itself, by its size or form: the publisher has named it and never sends it again."""
+    """The broker refuses a message itself, by its size or form: the publisher has named it and never sends it again.
+
+    Told when nothing else of the batch is left. A batch that lost such a message and has others is CONFIRMED with these.
+    """
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,11 +97,15 @@ class Publisher(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether a batch would be sent now: connected, the exchange there, not blocked by the broker."""
+        """Whether a batch would be sent now: connected, the exchange there, not blocked by the broker.
+
+        Where publishing itself was refused it is false until a batch that waits is confirmed, or until none waits any more
+        and it is worth a try.
+        """
 
     @property
     def refusal(self) -> ConfigurationError | None:
-        """Why the broker will not have us (login, vhost, exchange), while that is the newest thing known."""
+        """Why the broker will not have us (login, vhost, exchange, publishing), while that is the newest thing known."""
 
     def start(self) -> None:
         """Begin to connect, and stay connected until closed."""

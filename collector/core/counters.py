@@ -22,6 +22,7 @@ class Count(enum.StrEnum):
     INTERFACES_CONFIRMED = "interface_messages_confirmed"
     INTERFACES_RETURNED = "interface_messages_returned"
     INTERFACES_REFUSED = "interface_messages_refused"
+    MESSAGES_UNACCEPTABLE = "messages_unacceptable"
     INTERFACE_VALUES_INVALID = "interface_values_invalid"
     LISTING_ENTRIES_SKIPPED = "listing_entries_skipped"
     WINDOWS = "windows"

@@ -53,6 +53,7 @@ _HELP: Mapping[Count, str] = {
     Count.INTERFACES_CONFIRMED: "Interface messages that the broker has confirmed.",
     Count.INTERFACES_RETURNED: "Interface messages that no queue took.",
     Count.INTERFACES_REFUSED: "Interface messages that the broker refused.",
+    Count.MESSAGES_UNACCEPTABLE: "Messages given up because the broker refuses them for their size or form.",
     Count.INTERFACE_VALUES_INVALID: "Values of interfaces sent as null because the index would refuse them.",
     Count.LISTING_ENTRIES_SKIPPED: "Entries of listings that cannot be collected.",
     Count.WINDOWS: "Windows tried, by what became of them.",

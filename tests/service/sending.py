@@ -38,13 +38,13 @@ class Sender:
         self.told: dict[int, list[Outcome]] = {}
         self._lock = threading.Lock()
 
-    def send(self, size: int = 10, key: str = KEY) -> int:
+    def send(self, size: int = 10, key: str = KEY, body: bytes | None = None) -> int:
         """Publish a batch; returns its number."""
         with self._lock:
             number = len(self.ids)
             self.ids.append([f"{number:032d}{index:08d}" for index in range(size)])
             self.told[number] = []
-        messages = [Message(each, b'{"name": "%d"}' % number) for each in self.ids[number]]
+        messages = [Message(each, body or b'{"name": "%d"}' % number) for each in self.ids[number]]
         self.publisher.publish(Batch(key, messages, self.told[number].append))
         return number
 

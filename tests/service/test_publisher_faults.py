@@ -12,10 +12,11 @@ import pytest
 
 import collector.bus.connection
 from collector.bus.confirms import Confirms
-from collector.bus.connection import Link
+from collector.bus.connection import Connection
 from collector.bus.publisher import AmqpPublisher
 from collector.core.contracts import Batch, Outcome
 from collector.core.counters import Count, Counters
+from collector.core.errors import CollectorError
 from collector.core.model import Message
 from collector.core.outage import Outage
 from collector.core.shutdown import Stop
@@ -196,8 +197,8 @@ def test_a_permission_that_is_revoked_is_one_outage_until_it_is_given_back(
     failures: list[str] = []
     failed = Outage.failed
 
-    def count(outage: Outage, error: str) -> None:
-        failures.append(error)
+    def count(outage: Outage, error: str | CollectorError) -> None:
+        failures.append(str(error))
         failed(outage, error)
 
     monkeypatch.setattr(Outage, "failed", count)
@@ -280,7 +281,8 @@ def test_an_unexpected_error_ends_the_run_and_loses_what_is_pending(
 
 
 @pytest.mark.parametrize(
-    ("owner", "step"), [(Link, "_opened"), (Link, "_exchange_found"), (Confirms, "mark_returned"), (Confirms, "settle")]
+    ("owner", "step"),
+    [(Connection, "_opened"), (Connection, "_exchange_found"), (Confirms, "mark_returned"), (Confirms, "settle")],
 )
 def test_an_error_while_dealing_with_pika_ends_the_run_and_poses_as_nothing_else(
     vhost: Vhost, monkeypatch: pytest.MonkeyPatch, owner: type, step: str

@@ -11,7 +11,7 @@ import pytest
 from collector.bus.publisher import AmqpPublisher
 from collector.config.configuration import Secret
 from collector.core.contracts import Outcome, Publisher
-from collector.core.counters import Counters
+from collector.core.counters import Count, Counters
 from collector.core.errors import ConfigurationError, NoExchangeError
 from collector.core.shutdown import Stop
 from tests.servers.certificates import Certificates
@@ -48,8 +48,9 @@ def test_a_refused_login_names_its_variables_and_heals(
         wait_for(lambda: publisher.ready)
         assert publisher.refusal is None
         assert not publisher.outage.down
-    assert len([record for record in caplog.records if record.name.startswith("collector.")]) == 2
     lines = [record.getMessage() for record in caplog.records]
+    # a refusal before anything has worked is said by the program's end, or here by whoever asks
+    assert [line for line in lines if line.startswith("RabbitMQ is ")] == ["RabbitMQ is available again seconds=0"]
     assert not any(secret in line for line in lines for secret in ("not-the-secret", vhost.password))
 
 
@@ -129,6 +130,34 @@ def test_a_publisher_that_was_never_started_loses_its_batches_when_closed(vhost:
     assert sender.outcomes() == {Outcome.LOST: 2}
 
 
+# Messages that are too large for the broker
+
+
+def test_a_message_over_the_size_that_the_broker_takes_is_given_up_and_the_others_arrive(
+    rabbit: RabbitServer, vhost: Vhost, caplog: pytest.LogCaptureFixture
+) -> None:
+    counters = Counters()
+    usual = rabbit.eval("begin {ok, S} = application:get_env(rabbit, max_message_size), S end")
+    rabbit.eval("application:set_env(rabbit, max_message_size, 1000)")
+    try:
+        with publisher_on(vhost, counters=counters) as publisher:
+            sender = Sender(publisher)
+            for number in range(400):
+                if number in (100, 250):
+                    sender.send(1, body=b'"' + b"x" * 5000 + b'"')
+                sender.send(20)
+            assert sender.outcomes() == {Outcome.CONFIRMED: 400, Outcome.UNACCEPTABLE: 2}
+            assert not publisher.outage.down
+    finally:
+        rabbit.eval(f"application:set_env(rabbit, max_message_size, {usual})")
+    arrived = [each.message_id for each in rabbit.drain(vhost, "all")]
+    assert list(dict.fromkeys(arrived)) == sender.confirmed_ids()
+    assert counters.get(Count.MESSAGES_UNACCEPTABLE) == 2
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 2
+    assert all("message size 5002 is larger than configured max size 1000" in line for line in lines)
+
+
 # TLS
 
 
@@ -153,10 +182,15 @@ def test_tls_refuses_a_peer_that_is_not_verified(rabbit: RabbitServer, vhost: Vh
 
 
 def test_plain_and_tls_ports_that_are_mixed_up_are_named(rabbit: RabbitServer, vhost: Vhost, certificates: Certificates) -> None:
-    for changes in ({"port": rabbit.tls_port}, {"tls": True, "ca_file": certificates.authority}):
+    mixed_up: dict[str, dict[str, Any]] = {
+        "this port speaks TLS": {"port": rabbit.tls_port},
+        "TLS failed": {"tls": True, "ca_file": certificates.authority},
+    }
+    for said, changes in mixed_up.items():
         with publisher_on(vhost, ready=False, **changes) as publisher:
             wait_for(lambda: publisher.outage.down)
-            assert "RMQ_PORT, RMQ_TLS" in publisher.outage.last_error
+            assert f"{vhost.host}:{changes.get('port', vhost.port)}: {said}" in publisher.outage.last_error
+            assert "(RMQ_PORT, RMQ_TLS)" in publisher.outage.last_error
 
 
 def test_a_certificate_that_cannot_be_read_is_a_refusal(vhost: Vhost, tmp_path: Path) -> None:

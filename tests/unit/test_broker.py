@@ -14,7 +14,7 @@ from pika.adapters.utils.connection_workflow import (
     AMQPConnectorTransportSetupError,
 )
 
-from collector.bus.broker import Timing, explain, explain_channel, parameters
+from collector.bus.broker import Timing, explain, explain_channel, is_message_fault, parameters
 from collector.config.configuration import RabbitSettings, Secret
 from collector.core.errors import CollectorError, ConfigurationError, NoExchangeError, UnavailableError
 
@@ -114,16 +114,41 @@ def test_a_connection_that_is_not_there_is_explained_in_one_line(
     [
         (404, "NOT_FOUND - no exchange 'e' in vhost 'v'", False, NoExchangeError, "RMQ_EXCHANGE"),
         (403, "ACCESS_REFUSED - access to exchange 'e' in vhost 'v' refused", True, ConfigurationError, "RMQ_DECLARE"),
-        (403, "ACCESS_REFUSED - access to exchange 'e' in vhost 'v' refused", False, UnavailableError, "publishing refused"),
+        (
+            403,
+            "ACCESS_REFUSED - access to exchange 'e' in vhost 'v' refused",
+            False,
+            ConfigurationError,
+            "user 'me' at exchange 'e'",
+        ),
+        (403, "ACCESS_REFUSED - cannot publish to internal exchange 'e'", False, ConfigurationError, "internal exchange 'e'"),
         (406, "PRECONDITION_FAILED - message size is too large", False, UnavailableError, "message size"),
     ],
 )
 def test_a_channel_that_is_closed_is_explained_with_the_variable_to_look_at(
     code: int, text: str, declaring: bool, kind: type[CollectorError], named: str
 ) -> None:
-    explained = explain_channel(pika.exceptions.ChannelClosedByBroker(code, text), SETTINGS, "e", declaring)
+    closing = pika.exceptions.ChannelClosedByBroker(code, text)
+    explained = explain_channel(closing, SETTINGS, "e", declaring)
     assert type(explained) is kind
     assert named in str(explained)
+    assert is_message_fault(closing) is (code == 406)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [pika.exceptions.ConnectionClosedByBroker(320, "\x1b[2J" + "x" * 9999), pika.exceptions.StreamLostError("\u202e" * 9999)],
+)
+def test_what_a_broker_says_is_cut_and_cannot_move_a_cursor(error: Exception) -> None:
+    said = str(explain(error, SETTINGS))
+    assert said.isprintable()
+    assert len(said) < 4000
+    assert len(str(explain_channel(pika.exceptions.ChannelClosedByBroker(406, "x" * 9999), SETTINGS, "e", False))) < 600
+
+
+def test_what_a_broker_sent_amiss_explains_more_than_what_pika_makes_of_it() -> None:
+    error = pika.exceptions.IncompatibleProtocolError("...")
+    assert str(explain(error, SETTINGS, "the broker sent a frame of 4 GB")) == "the broker sent a frame of 4 GB"
 
 
 def test_the_password_is_read_anew_for_each_connection(tmp_path: Path) -> None:
