@@ -20,6 +20,9 @@ MOST_ENTRIES = 200_000
 POINTS_BYTES = 8 * 2**20
 POINTS_PER_STEP = 40
 """More of them for each step of the grid is no answer to what was asked for, and would fill the memory."""
+MOST_POINTS, MOST_PER_STEP_OF_LONG = 15_000, 2
+"""Nor are so many at once, unless the window has that many steps: all threads may have as many in hand, and a window that
+failed is asked for in halves."""
 VALUES_PER_POINT = 4
 """An array of time, in and out."""
 OTHER_VALUES = 2_000
@@ -108,7 +111,7 @@ class Netbeam:
         query = f"?begin={window.begin_ms - 1}&end={window.end_ms}"
         path = f"/{series.name}/{series.record_type.value}"
         tries = 1 if only_once else TRIES
-        most_points = POINTS_PER_STEP * window.grid_points
+        most_points = _most_points(window.grid_points)
         limits = Limits(POINTS_BYTES, VALUES_PER_POINT * most_points + OTHER_VALUES)
         try:
             answer = self._client.request(path, query, limits=limits, accept=NO_POINTS, tries=tries, until=until)
@@ -131,6 +134,10 @@ def _compare_clocks(answer: Answer, now_ms: int, began: float) -> tuple[int, flo
     if abs(answer.server_ms - now_ms) > MOST_CLOCKS_APART_MS or not is_time(answer.server_ms):
         raise AnswerError(f"listing is dated {iso(answer.server_ms)}, more than a day from our clock, {iso(now_ms)}")
     return min(now_ms, answer.server_ms), now_ms / 1000 + (time.monotonic() - began) - answer.server_ms / 1000
+
+
+def _most_points(steps: int) -> int:
+    return min(POINTS_PER_STEP * steps, max(MOST_POINTS, MOST_PER_STEP_OF_LONG * steps))
 
 
 def _points(value: object, most_points: int) -> Sequence[object]:
