@@ -10,6 +10,7 @@ import pytest
 from collector.commands.arguments import parse
 from collector.config.options import OPTIONS
 from collector.watch.metrics import METRICS, PREFIX
+from tests.capacity import STARDUST, Network, Rates, report
 from tests.unit.test_layering import EVERYTHING, MAY_IMPORT
 
 TOP = Path(__file__).resolve().parents[2]
@@ -25,9 +26,7 @@ NOT_FOR_READERS = re.compile(r"\bSPEC\b|\bissue \d|\bsessions?\b|\bthe lead\b|/w
 COMMAND = re.compile(r"(?:python |`)esnet_collector\.py\b([^`#\n]*)")
 PATH = re.compile(r"(?<![\w./-])(?:tests|docs|sql|\.ci|collector|core|cycle|commands|watch|source|config)/[\w./-]*\w")
 NAME = re.compile(r"\b(?:RMQ|MYSQL|NETBEAM|STARDUST|METRICS|LOG|MAX|COLLECTOR|DB|BROKER)_[A-Z_]+\b")
-NAMES_OF_OTHERS = {"MYSQL_ROOT_PASSWORD"} | set(
-    re.findall(r"\$\{([A-Z_]+)", (TOP / "docker-compose.yml").read_text("utf-8"))
-)
+NAMES_OF_OTHERS = {"MYSQL_ROOT_PASSWORD"} | set(re.findall(r"\$\{([A-Z_]+)", (TOP / "docker-compose.yml").read_text("utf-8")))
 """What the compose file takes from .env besides the collector's options."""
 
 
@@ -61,6 +60,12 @@ def test_folders_are_documented_with_what_each_may_import() -> None:
         for folder, allowed in re.findall(r"^\| `([a-z]+/)` \|.*\| ([a-z, -]+) \|$", PAGES["docs/developing.md"], re.MULTILINE)
     }
     assert shown == MAY_IMPORT
+
+
+@pytest.mark.parametrize("network", [Network(), STARDUST], ids=["netbeam", "stardust"])
+def test_capacity_is_documented_as_the_tool_computes_it(network: Network) -> None:
+    lines = [line for line in report(network, Rates()).splitlines() if line.startswith("|")]
+    assert "\n".join(lines) in PAGES["docs/scaling.md"], "copy what tests/capacity.py prints to docs/scaling.md"
 
 
 @pytest.mark.parametrize("name", PAGES)
