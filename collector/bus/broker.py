@@ -16,6 +16,8 @@ MESSAGE_FAULTS = frozenset({311, 406, 501, 502, 503, 505, 540})
 """With these codes a broker closes a channel, or the connection, for a message that it does not take: for its size
 (406, and 311 of the AMQP specification) or for its form. No other message is to blame, and no permission."""
 
+NO_CONFIRMS = "the broker does not offer publisher confirms, by which nothing is lost: see RMQ_HOST"
+
 _CLOSED_BY_BROKER = re.compile(r"""ConnectionClosedByBroker: \((\d+)\) ["'](.*)["']""")
 
 

@@ -16,7 +16,15 @@ import pika
 import pika.exceptions
 from pika.adapters.select_connection import IOLoop
 
-from collector.bus.broker import Timing, explain, explain_channel, is_message_fault, offers_confirms, parameters
+from collector.bus.broker import (
+    NO_CONFIRMS,
+    Timing,
+    explain,
+    explain_channel,
+    is_message_fault,
+    offers_confirms,
+    parameters,
+)
 from collector.bus.confirms import Confirms
 from collector.bus.driver import BrokerConnection
 from collector.config.configuration import RabbitSettings
@@ -222,8 +230,7 @@ class Connection:
             self._open_channel()
             return
         self.abort()
-        where = f"{host}:{self._settings.port}"
-        self._lose(ConfigurationError(f"{where} does not offer publisher confirms, by which nothing is lost: see RMQ_HOST"))
+        self._lose(ConfigurationError(f"{host}:{self._settings.port}: {NO_CONFIRMS}"))
 
     def _open_channel(self, declare: bool = False) -> None:
         """Open a channel on the connection; what was in flight on an older one has to be sent again."""

@@ -4,6 +4,8 @@ pika reads whatever a server sends, and without a bound. What it raises then has
 guessed from the stage at which it came. Here what a broker may send is bounded, and the first cause is kept.
 """
 
+import logging
+
 import pika
 import pika.exceptions
 import pika.frame
@@ -81,3 +83,11 @@ def _check_unfinished(received: bytes) -> None:
         raise BrokenBrokerError(f"this port does not speak AMQP 0-9-1 but {received[:20]!r} (RMQ_PORT, RMQ_TLS)")
     if len(received) > MAX_FRAME_BYTES:
         raise BrokenBrokerError(f"the broker sent a frame of over {MAX_FRAME_BYTES} bytes")
+
+
+def silence_pika() -> None:
+    """Have pika log nothing: the outage's lines say it all, once and without tracebacks.
+
+    Not even at CRITICAL, by which a broken server could write a line a frame.
+    """
+    logging.getLogger("pika").setLevel(logging.CRITICAL + 1)

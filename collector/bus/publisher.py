@@ -13,6 +13,7 @@ from typing import Any
 from collector.bus.broker import Timing
 from collector.bus.confirms import Confirms
 from collector.bus.connection import Connection, nothing
+from collector.bus.driver import silence_pika
 from collector.bus.framing import Encoder, short_string
 from collector.config.configuration import RabbitSettings
 from collector.core.contracts import Batch, Outcome
@@ -254,11 +255,3 @@ class AmqpPublisher:
         self._connection.end()
         self._give_up()
         self._lose_inbox()
-
-
-def silence_pika() -> None:
-    """Have pika log nothing: the outage's lines say it all, once and without tracebacks.
-
-    Not even at CRITICAL, by which a broken server could write a line a frame.
-    """
-    logging.getLogger("pika").setLevel(logging.CRITICAL + 1)
