@@ -1,5 +1,6 @@
-"""A cycle over fakes and a clock that stands still: what the unit tests of the cycle and of the transfer run."""
+"""A cycle over fakes and a clock that stands still: what the unit tests of the cycle and of the pipeline run."""
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
@@ -8,20 +9,24 @@ import pytest
 
 from collector.core.contracts import Batch, Outcome
 from collector.core.counters import Counters
+from collector.core.limited_log import LimitedLog
 from collector.core.model import RecordType, Row
 from collector.core.report import CycleReport
+from collector.core.share import Share
 from collector.core.shutdown import Stop
-from collector.cycle import flow_control as gate_module
-from collector.cycle import pipeline as transfer_module
-from collector.cycle.cycle import Cycle, Parts
-from collector.cycle.flow_control import Gate
+from collector.cycle import flow_control as flow_module
+from collector.cycle import pipeline as pipeline_module
+from collector.cycle.alarm import AlarmRules
+from collector.cycle.cycle import Cycle, CycleRules
+from collector.cycle.flow_control import FlowControl
 from collector.cycle.interface_messages import Announcements
-from collector.cycle.pipeline import Transfer
+from collector.cycle.pipeline import Pipeline
 from collector.cycle.plan import PlanRules
 from collector.cycle.reconcile import ReconcileRules
-from collector.cycle.series_state import Memory
+from collector.cycle.series_state import SeriesStates
 from tests.fakes import HOUR_MS, NOW_MS, Clock, FakePublisher, FakeSource, FakeStore, Points, resource, three_points
 
+WHOLE = Share()
 INTERFACES, TRAFFIC = "interfaces", "traffic"
 """Routing keys."""
 POLL_S = 900
@@ -35,8 +40,8 @@ _T = TypeVar("_T")
 
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the waits that a test cannot do without take a millisecond."""
-    monkeypatch.setattr(gate_module, "POLL_S", 0.001)
-    monkeypatch.setattr(transfer_module, "TICK_S", 0.001)
+    monkeypatch.setattr(flow_module, "POLL_S", 0.001)
+    monkeypatch.setattr(pipeline_module, "TICK_S", 0.001)
 
 
 def limited(results: Iterator[_T]) -> Iterator[_T]:
@@ -54,8 +59,13 @@ def behind(count: int, length_ms: int = 900_000, checkpoint: bool = True, first_
     ]
 
 
+def happened(report: CycleReport) -> dict[str, int]:
+    """How many windows had each outcome; only those that came about."""
+    return {outcome.value: count for outcome, count in report.windows.items() if count}
+
+
 class World:
-    """Traffic of these rows, all of them listed unless `listed` says otherwise, with SPEC's defaults."""
+    """Traffic of these rows, all of them listed unless `listed` says otherwise, with the default settings."""
 
     def __init__(
         self,
@@ -68,6 +78,8 @@ class World:
         max_window_ms: int = 6 * HOUR_MS,
         max_backlog_ms: int = 0,
         idle_ms: int = HOUR_MS,
+        late_ms: int = 24 * HOUR_MS,
+        share: Share = WHOLE,
         patience_s: float | None = None,
     ) -> None:
         rows = list(rows)
@@ -82,25 +94,36 @@ class World:
         self.source = FakeSource(names, points, self.journal)
         self.store = FakeStore(*rows, journal=self.journal)
         self.publisher = FakePublisher()
-        self.gate = Gate(
+        self.limited = LimitedLog(logging.getLogger("cycle"))
+        self.flow = FlowControl(
             self.publisher, self.stop, exchange="ex", may_work=self.store.holds_lock, patience_s=patience_s, room=ROOM,
             monotonic=self.clock.monotonic,
         )  # fmt: skip
-        self.transfer = Transfer(
-            self.source, self.publisher, self.gate, interface_key=INTERFACES, traffic_key=TRAFFIC, stop=self.stop,
-            counters=self.counters, monotonic=self.clock.monotonic,
+        self.pipeline = Pipeline(
+            self.source, self.publisher, self.flow, interface_key=INTERFACES, traffic_key=TRAFFIC, stop=self.stop,
+            counters=self.counters, limited=self.limited, monotonic=self.clock.monotonic,
         )  # fmt: skip
-        self.memory = Memory(POLL_S * 1000, idle_ms, max_window_ms)
-        announcements = Announcements(86_400.0, self.counters, self.clock.monotonic)
-        parts = (self.source, self.store, self.publisher, self.gate, self.transfer, announcements, self.memory)
-        self.cycle = Cycle(
-            Parts(*parts, self.counters, self.stop),
-            ReconcileRules(record_types, 1_800_000, POLL_S * 1000, 0.2),
-            PlanRules(record_types, 900_000, 1_800_000, max_window_ms, max_backlog_ms),
-            once=once,
-            beat=self._count_turns,
-            monotonic=self.clock.monotonic,
+        poll_ms, record_types = POLL_S * 1000, tuple(record_types)
+        self.rules = CycleRules(
+            PlanRules(record_types, 900_000, 1_800_000, max_window_ms, max_backlog_ms, late_ms),
+            ReconcileRules(record_types, 1_800_000, poll_ms, late_ms, 0.2),
+            AlarmRules(poll_ms, late_ms),
+            share,
+            once,
         )
+        self.idle_ms = idle_ms
+        self.restart()
+
+    def restart(self) -> None:
+        """Another process begins: what is kept in memory is gone."""
+        plan, alarm = self.rules.plan, self.rules.alarm
+        late_ms = plan.late_ms if alarm.possible else None
+        self.states = SeriesStates(POLL_S * 1000, self.idle_ms, plan.max_window_ms, late_ms, shuffled=lambda: 0.0)
+        announcements = Announcements(86_400.0, self.counters, self.clock.monotonic, self.limited)
+        self.cycle = Cycle(
+            self.source, self.store, self.publisher, self.flow, self.pipeline, self.states, announcements, self.rules,
+            self.counters, self.limited, self.stop, beat=self._count_turns, monotonic=self.clock.monotonic,
+        )  # fmt: skip
 
     def run(self, seconds: float = math.inf) -> CycleReport:
         """One cycle that lasts so long at the most, from now on; all room is free again after it."""
@@ -120,7 +143,7 @@ class World:
 
     def assert_room_is_free(self) -> None:
         """Every message that room was taken for has given it back."""
-        assert self.gate._room == ROOM
+        assert self.flow._room == ROOM
 
     def checkpoints(self, record_type: RecordType = RecordType.TRAFFIC) -> list[int | None]:
         """How far each row is beyond `SETTLED_MS`, in ms, in the order of the ids."""

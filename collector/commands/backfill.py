@@ -21,8 +21,8 @@ from collector.core.errors import AnswerError, ConfigurationError, NoTableError,
 from collector.core.model import RecordType, Row, Series, UntrustedRow, iso, resource_fault
 from collector.core.shutdown import Stop
 from collector.core.text import printable
+from collector.cycle.backfill import Account, PastRange
 from collector.cycle.plan import settled_ms
-from collector.cycle.slices import Account, Slices
 from collector.watch.format import duration
 
 log = logging.getLogger(__name__)
@@ -198,20 +198,14 @@ class Backfill:
         series = [Series(0, name, record_type) for name in names for record_type in record_types]
         span = f"begin={iso(request.begin_ms)} end={iso(end_ms)}"
         log.info("backfill begun interfaces=%d series=%d %s", len(names), len(series), span)
-        gate = wiring.gate(self._config, self._publisher, self._stop)
+        flow = wiring.flow_control(self._config, self._publisher, self._stop)
+        way = wiring.pipeline(self._config, self._source, self._publisher, flow, self._stop, self._counters)
         began = time.monotonic()
         with progress_bar.shown(len(series) * (end_ms - request.begin_ms)) as shown:
-            slices = Slices(
-                series,
-                wiring.transfer(self._config, self._source, self._publisher, gate, self._stop, self._counters),
-                gate,
-                self._stop,
-                shown,
-                self._is_there,
-                slice_ms=min(SLICE_MS, wiring.plan_rules(self._config).max_window_ms),
-            )
-            account = slices.publish(request.begin_ms, end_ms)
-        self._report(account, gate.unroutable)
+            slice_ms = min(SLICE_MS, wiring.plan_rules(self._config).max_window_ms)
+            past = PastRange(series, way, flow, self._stop, shown, self._is_there, slice_ms=slice_ms)
+            account = past.publish(request.begin_ms, end_ms)
+        self._report(account, flow.unroutable)
         interfaces = f"{len(names):,} interface{'' if len(names) == 1 else 's'}"
         self._say(f"Published {account.points:,} points of {interfaces} in {duration(time.monotonic() - began)}.")
         return account.left_from_ms

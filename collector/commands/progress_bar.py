@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from tqdm import tqdm  # type: ignore[import-untyped]
 from tqdm.contrib.logging import logging_redirect_tqdm  # type: ignore[import-untyped]
 
-from collector.cycle.slices import Meter
+from collector.cycle.backfill import Meter
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from collector.core.backoff import growing
 from collector.core.contracts import Publisher, Source, Store
 from collector.core.counters import Count, Counters
 from collector.core.errors import ConfigurationError, UnavailableError
-from collector.core.report import CycleOutcome, CycleReport
+from collector.core.report import CycleOutcome, CycleReport, ReasonKind
 from collector.core.shutdown import Stop
 from collector.cycle.cycle import Cycle
 from collector.watch.server import WebServer
@@ -134,7 +134,7 @@ class Daemon:
         patience_s = max(0.0, self._give_up_at - self._monotonic()) if self._once else None
         cycle = wiring.cycle(
             self._config, self._source, self._store, self._publisher, self._stop, self._counters,
-            once=self._once, patience_s=patience_s, beat=self._state.beat, backfill=self._backfill,
+            once=self._once, patience_s=patience_s, beat=self._state.beat, begun=self._state.begin, backfill=self._backfill,
         )  # fmt: skip
         return self._loop(cycle)
 
@@ -216,10 +216,9 @@ class Daemon:
         try:
             report = cycle.run(now_ms, due)
         except (UnavailableError, ConfigurationError) as error:
-            reason = f"{self._store.outage.dependency}: {error}"
-            report = CycleReport(
-                start_ms=now_ms, seconds=self._monotonic() - began, outcome=CycleOutcome.FAILED, reasons=(reason,)
-            )
+            report = self._state.running or CycleReport(start_ms=now_ms, seconds=self._monotonic() - began)
+            report.add(ReasonKind.DEPENDENCY, f"{self._store.outage.dependency}: {error}")
+            report.outcome = CycleOutcome.FAILED
             self._counters.add(Count.CYCLES, 1, report.outcome.value)
             self._note(report)
             return None
@@ -232,11 +231,10 @@ class Daemon:
         log.log(logging.WARNING if failed else logging.INFO, "cycle ended %s", report.line())
         if self._stop.is_set():
             return  # what a stop leaves is no trouble
-        outages = (self._source.outage, self._store.outage, self._publisher.outage)
-        down = tuple(each.dependency for each in outages if each.down)
+        down = any(each.down for each in (self._source.outage, self._store.outage, self._publisher.outage))
         for reason in report.reasons:
             # an outage has its own lines: when it begins, once a minute, when it ends
-            if not (down and (reason.startswith(down) or reason.endswith("got no try"))):
+            if not (down and reason.kind in (ReasonKind.DEPENDENCY, ReasonKind.NO_TRY)):
                 log.warning("left for the next cycle: %s", reason)
 
     def _wait_for(self, due: float, at_once: bool) -> None:

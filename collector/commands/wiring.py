@@ -1,5 +1,6 @@
 """Builds the adapters that a configuration asks for: the one place that knows which class stands behind a contract."""
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,15 +11,18 @@ from collector.commands.resume import backfill_command
 from collector.config.configuration import Config
 from collector.core.contracts import Publisher, Source, Store
 from collector.core.counters import Counters
+from collector.core.limited_log import LimitedLog
+from collector.core.report import CycleReport
 from collector.core.shutdown import Stop
 from collector.core.text import printable
-from collector.cycle.cycle import Cycle, Parts
-from collector.cycle.flow_control import Gate
+from collector.cycle.alarm import AlarmRules
+from collector.cycle.cycle import Cycle, CycleRules
+from collector.cycle.flow_control import FlowControl
 from collector.cycle.interface_messages import Announcements
-from collector.cycle.pipeline import Transfer
+from collector.cycle.pipeline import Pipeline
 from collector.cycle.plan import PlanRules
 from collector.cycle.reconcile import ReconcileRules
-from collector.cycle.series_state import Memory
+from collector.cycle.series_state import SeriesStates
 from collector.source.netbeam.api import Netbeam
 from collector.source.stardust.api import Stardust
 from collector.store.mysql import MysqlStore
@@ -79,28 +83,37 @@ def publisher(config: Config, to_stdout: bool, stop: Stop, counters: Counters) -
     return AmqpPublisher(config.rmq, config.exchange, stop, counters)
 
 
-def gate(
+def flow_control(
     config: Config,
     publisher: Publisher,
     stop: Stop,
     *,
     may_work: Callable[[], bool] = lambda: True,
     patience_s: float | None = None,
-) -> Gate:
-    """The gate in front of a publisher."""
-    return Gate(publisher, stop, exchange=config.exchange, may_work=may_work, patience_s=patience_s)
+) -> FlowControl:
+    """What stands in front of a publisher."""
+    return FlowControl(publisher, stop, exchange=config.exchange, may_work=may_work, patience_s=patience_s)
 
 
-def transfer(config: Config, source: Source, publisher: Publisher, gate: Gate, stop: Stop, counters: Counters) -> Transfer:
+def pipeline(
+    config: Config,
+    source: Source,
+    publisher: Publisher,
+    flow: FlowControl,
+    stop: Stop,
+    counters: Counters,
+    limited: LimitedLog | None = None,
+) -> Pipeline:
     """The way from one to the other."""
-    return Transfer(
+    return Pipeline(
         source,
         publisher,
-        gate,
+        flow,
         interface_key=config.interface_key,
         traffic_key=config.traffic_key,
         stop=stop,
         counters=counters,
+        limited=limited,
     )
 
 
@@ -115,28 +128,47 @@ def cycle(
     once: bool,
     patience_s: float | None,
     beat: Callable[[], None],
+    begun: Callable[[CycleReport], None] = lambda report: None,
     backfill: Callable[[int, int], str] = backfill_command,
 ) -> Cycle:
     """The cycle over these systems."""
-    door = gate(config, publisher, stop, may_work=store.holds_lock, patience_s=patience_s)
-    poll_ms, max_window_ms = _ms(config.poll_interval_s), _ms(config.max_window_s)
+    flow = flow_control(config, publisher, stop, may_work=store.holds_lock, patience_s=patience_s)
+    limited = LimitedLog(logging.getLogger(Cycle.__module__))
+    rules = cycle_rules(config, once=once)
     return Cycle(
-        Parts(
-            source=source,
-            store=store,
-            publisher=publisher,
-            gate=door,
-            transfer=transfer(config, source, publisher, door, stop, counters),
-            announcements=Announcements(config.interface_snapshot_interval_s, counters, time.monotonic),
-            memory=Memory(poll_ms, _ms(config.idle_backoff_s), max_window_ms),
-            counters=counters,
-            stop=stop,
+        source,
+        store,
+        publisher,
+        flow,
+        pipeline(config, source, publisher, flow, stop, counters, limited),
+        SeriesStates(
+            rules.reconcile.poll_ms,
+            _ms(config.idle_backoff_s),
+            rules.plan.max_window_ms,
+            rules.plan.late_ms if rules.alarm.possible else None,
         ),
-        ReconcileRules(config.record_types, _ms(config.initial_lookback_s), poll_ms, config.max_retired_share),
-        plan_rules(config),
-        once=once,
-        backfill=backfill,
+        Announcements(config.interface_snapshot_interval_s, counters, time.monotonic, limited),
+        rules,
+        counters,
+        limited,
+        stop,
+        begun=begun,
         beat=beat,
+        backfill=backfill,
+    )
+
+
+def cycle_rules(config: Config, *, once: bool = False) -> CycleRules:
+    """The settings that a cycle depends on."""
+    poll_ms, late_ms = _ms(config.poll_interval_s), _ms(config.late_data_s)
+    return CycleRules(
+        plan=plan_rules(config),
+        reconcile=ReconcileRules(
+            config.record_types, _ms(config.initial_lookback_s), poll_ms, late_ms, config.max_retired_share
+        ),
+        alarm=AlarmRules(poll_ms, late_ms),
+        share=config.share,
+        once=once,
     )
 
 
@@ -148,6 +180,7 @@ def plan_rules(config: Config) -> PlanRules:
         lookback_ms=_ms(config.initial_lookback_s),
         max_window_ms=_ms(config.max_window_s),
         max_backlog_ms=_ms(config.max_backlog_s),
+        late_ms=_ms(config.late_data_s),
     )
 
 

@@ -12,11 +12,13 @@ class Count(enum.StrEnum):
     REQUESTS = "requests"
     """Label outcome: a RequestOutcome."""
     POINTS_PUBLISHED = "points_published"
+    """Label record_type, as all counts of points."""
     POINTS_CONFIRMED = "points_confirmed"
     POINTS_RETURNED = "points_returned"
     POINTS_REFUSED = "points_refused"
     POINTS_INVALID = "points_invalid"
     POINTS_OUTSIDE = "points_outside_window"
+    POINTS_WITHOUT_VALUE = "points_without_value"
     POINTS_DOUBLE = "points_double"
     INTERFACES_PUBLISHED = "interface_messages_published"
     INTERFACES_CONFIRMED = "interface_messages_confirmed"
@@ -26,7 +28,7 @@ class Count(enum.StrEnum):
     INTERFACE_VALUES_INVALID = "interface_values_invalid"
     LISTING_ENTRIES_SKIPPED = "listing_entries_skipped"
     WINDOWS = "windows"
-    """Label outcome: done, empty, failed, returned, refused, lost, moved, held, doubted."""
+    """Label outcome: the values of WindowOutcome."""
     CYCLES = "cycles"
     """Label outcome: complete, cut, failed."""
     CYCLES_SKIPPED = "cycles_skipped"
@@ -74,10 +76,10 @@ class Counters:
             self._latencies[bisect.bisect_left(BUCKETS_S, seconds)] += 1
             self._latency_sum_s += seconds
 
-    def get(self, count: Count, label: str = "") -> int:
-        """How often it was counted so far."""
+    def get(self, count: Count, label: str | None = None) -> int:
+        """How often it was counted so far, with this label or with any."""
         with self._lock:
-            return self._counts[count, label]
+            return sum(number for key, number in self._counts.items() if key[0] is count and label in (None, key[1]))
 
     def counts(self) -> dict[tuple[Count, str], int]:
         """A copy of all counts."""

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from collector.core.share import Share
+
 FIRST_MS = 10**12
 """The smallest time of 13 digits, September 2001; the table holds times as text of 13 digits."""
 LAST_MS = 10**13 - 1
@@ -173,6 +175,13 @@ class Table:
     newest_ms: int | None = None
     """The newest checkpoint of any series: up to then the source had points. None: there is no checkpoint yet."""
 
+    def of(self, share: Share) -> "Table":
+        """What of it belongs to a share; `newest_ms` is everybody's."""
+        if share.whole:
+            return self
+        rows = tuple(row for row in self.rows if share.holds(row.name))
+        return Table(rows, tuple(row for row in self.untrusted if share.holds(row.name)), self.newest_ms)
+
 
 @dataclass(frozen=True, slots=True)
 class Listing:
@@ -187,8 +196,13 @@ class Listing:
     def __post_init__(self) -> None:
         if not is_time(self.time_ms):
             raise ValueError(f"no time: {self.time_ms}")
-        if not self.interfaces:
-            raise ValueError("a listing without a usable entry is a failure, not a listing")
+
+    def of(self, share: Share) -> "Listing":
+        """What of it belongs to a share."""
+        if share.whole:
+            return self
+        mine = {name: interface for name, interface in self.interfaces.items() if share.holds(name)}
+        return Listing(self.time_ms, mine, self.skipped, self.clock_ahead_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,16 +224,26 @@ class Retirement:
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
-    """What a listing changes in the table.
+class Held:
+    """Names that a listing lacks, or has in excess, and that change nothing yet because they are too many at once.
 
-    `held` are the names that the listing lacks and that stay all the same, too many at once, each with the time of the
-    listing that first lacked it.
+    Each with the time of the listing that showed it first.
     """
+
+    missing: Mapping[str, int] = field(default_factory=dict)
+    added: Mapping[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.missing) + len(self.added)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a listing changes in the table; `held` is what a second listing has to confirm."""
 
     new: tuple[NewRow, ...] = ()
     retired: tuple[Retirement, ...] = ()
-    held: Mapping[str, int] = field(default_factory=dict)
+    held: Held = field(default_factory=Held)
 
 
 class Message(NamedTuple):

@@ -1,10 +1,32 @@
-"""What one cycle did: the source of its log line, of the metrics and of the page for people."""
+"""What one cycle does and did: the source of its log line, of the metrics and of the page for people."""
 
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from collector.core.model import RecordType
+
+MOST_FAILING = 10
+"""So many of the interfaces that fail most are named."""
+
+
+class WindowOutcome(enum.StrEnum):
+    """What became of a window that was asked for."""
+
+    DONE = "done"
+    """Its points are on the bus, and the checkpoint has moved."""
+    EMPTY = "empty"
+    """Answered without a point."""
+    FAILED = "failed"
+    """Not answered."""
+    RETURNED = "returned"
+    """No queue takes its messages."""
+    REFUSED = "refused"
+    """The broker said no: a queue is full, say."""
+    LOST = "lost"
+    """Given up before the broker confirmed it."""
+    MOVED = "moved"
+    """Answered, but somebody had changed the checkpoint in the table meanwhile."""
 
 
 class CycleOutcome(enum.StrEnum):
@@ -18,61 +40,112 @@ class CycleOutcome(enum.StrEnum):
     """A dependency failed it; `reasons` says which and how."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lag:
-    """How far the active series of one record type are behind what could be collected, in seconds; idle ones left out."""
+class ReasonKind(enum.Enum):
+    """What a reason is about, for whoever decides where to say it."""
 
-    worst_s: float
-    median_s: float
+    FAILURE = "failure"
+    """The cycle as a whole has failed."""
+    DEPENDENCY = "dependency"
+    """So it has, because of an outage, which has log lines of its own."""
+    NO_TRY = "no try"
+    """Windows that were due and got no try."""
+    LEFT = "left"
+    """Something else that is left for the next cycle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a cycle failed, or what it left for the next one; the text is one line."""
+
+    text: str
+    kind: ReasonKind
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Up to when the series of one record type were answered, and confirmed where there were points; idle ones left out.
+
+    The lag at a moment is `now - SETTLE_DELAY` less one of these times, so that it grows with the clock.
+    """
+
+    worst_ms: int
+    median_ms: int
     series: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CycleReport:
-    """The figures of one cycle.
+def _no_windows() -> dict[WindowOutcome, int]:
+    return dict.fromkeys(WindowOutcome, 0)
 
-    Windows are counted by outcome: done, empty, failed, returned, refused, lost, moved, held, doubted.
+
+@dataclass(slots=True, kw_only=True)
+class CycleReport:
+    """The figures of one cycle, while it runs and when it has ended.
+
+    Written by the cycle's thread alone. Others may read it at any time: while `outcome` is None the cycle is running.
     """
 
     start_ms: int
-    seconds: float
-    outcome: CycleOutcome
-    reasons: tuple[str, ...] = ()
-    """Why it failed, or what it left for the next one; a line each."""
+    outcome: CycleOutcome | None = None
+    seconds: float = 0.0
+    reasons: list[Reason] = field(default_factory=list)
     listed: int | None = None
-    """Usable entries of the listing; None when the listing failed."""
+    """Usable entries of the listing; None while there is none, and when it failed."""
     new: int = 0
     retired: int = 0
     held_back: int = 0
-    """Interfaces that the listing lacked and that were not retired, because they were too many at once."""
+    """Interfaces that the listing lacked, or had in excess, and that changed nothing because they were too many at once."""
     active: int = 0
     draining: int = 0
     """Retired rows that are still collected up to their end."""
     untrusted: int = 0
+    settled_ms: int = 0
+    """Up to where this cycle collects."""
     interface_messages: int = 0
     """Confirmed ones; so are the points."""
     points: int = 0
-    requests_planned: int = 0
+    planned: int = 0
+    """Windows that were planned so far."""
+    done: int = 0
+    """Windows that have an outcome by now, written to the table or not."""
     idle: int = 0
     """Series that were left out because they have been silent for a while."""
-    windows: Mapping[str, int] = field(default_factory=dict)
+    windows: dict[WindowOutcome, int] = field(default_factory=_no_windows)
     outstanding: int = 0
     """Windows that were due and got no try."""
     checkpoints_moved: int = 0
     database_s: float = 0.0
-    lag: Mapping[RecordType, Lag] = field(default_factory=dict)
+    reached: Mapping[RecordType, Reached] = field(default_factory=dict)
+    newest_ms: dict[RecordType, int] = field(default_factory=dict)
+    """The newest point on the bus; before the first one of a record type, the table's newest checkpoint."""
     failing: tuple[tuple[str, int], ...] = ()
-    """The interfaces with the most failed windows in this cycle, worst first, at most ten."""
+    """The interfaces with the most failed windows in this cycle, worst first."""
 
     @property
     def left_over(self) -> bool:
         """Whether a window, an interface message or the listing was left for the next cycle."""
         return bool(self.reasons) or self.outcome is not CycleOutcome.COMPLETE
 
-    def line(self) -> str:
-        """The figures in one line, for the log."""
-        figures = {
-            "outcome": self.outcome.value,
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The reasons, as people read them."""
+        return tuple(each.text for each in self.reasons)
+
+    def add(self, kind: ReasonKind, text: str) -> None:
+        """Note why it fails, or what it leaves."""
+        self.reasons.append(Reason(text, kind))
+
+    @property
+    def failed(self) -> bool:
+        """Whether one of the reasons is that it failed as a whole."""
+        return any(each.kind in (ReasonKind.FAILURE, ReasonKind.DEPENDENCY) for each in self.reasons)
+
+    def figures(self) -> dict[str, object]:
+        """The figures by their names in the log line."""
+        return {
+            "outcome": "running" if self.outcome is None else self.outcome.value,
             "seconds": f"{self.seconds:.1f}",
             "listed": "failed" if self.listed is None else self.listed,
             "active": self.active,
@@ -82,11 +155,14 @@ class CycleReport:
             "draining": self.draining,
             "interface_messages": self.interface_messages,
             "points": self.points,
-            "windows": sum(self.windows.values()),
-            **{f"windows_{outcome}": count for outcome, count in sorted(self.windows.items()) if count},
+            "windows": self.done,
+            **{f"windows_{outcome}": count for outcome, count in self.windows.items() if count},
             "outstanding": self.outstanding,
             "idle": self.idle,
             "database_seconds": f"{self.database_s:.2f}",
-            **{f"lag_{record_type}": f"{lag.worst_s:.0f}" for record_type, lag in self.lag.items()},
+            **{f"lag_{each}": max(0, self.settled_ms - reached.worst_ms) // 1000 for each, reached in self.reached.items()},
         }
-        return " ".join(f"{name}={value}" for name, value in figures.items())
+
+    def line(self) -> str:
+        """The figures in one line, for the log."""
+        return " ".join(f"{name}={value}" for name, value in self.figures().items())

@@ -1,7 +1,8 @@
 """One pass: list, reconcile, announce, plan, fetch, publish, advance.
 
-Only the order of things stands here. The pure steps are functions (`reconcile`, `plan`), the three systems are behind their
-contracts, and an outage of the store leaves `run` as an exception: the caller takes the lock again and starts a new pass.
+Only the order of things stands here, and what a pass says at its end. The pure steps are functions (`reconcile`, `spans`,
+`silence`), fetching and publishing are the pipeline's, and the three systems are behind their contracts. An outage of the store
+leaves `run` as an exception: the caller takes the lock again and starts a new pass.
 """
 
 import logging
@@ -12,204 +13,274 @@ from dataclasses import dataclass
 from collector.core.contracts import Outcome, Publisher, Source, Store
 from collector.core.counters import Count, Counters
 from collector.core.errors import AnswerError, LockLostError, UnavailableError
-from collector.core.model import Listing, Series, Table
-from collector.core.report import CycleReport
+from collector.core.limited_log import LimitedLog
+from collector.core.model import Held, Listing, Row, Series, Table
+from collector.core.report import CycleOutcome, CycleReport, ReasonKind, WindowOutcome
+from collector.core.share import Share
 from collector.core.shutdown import Stop
-from collector.cycle.flow_control import Gate
+from collector.core.text import printable
+from collector.cycle.alarm import AlarmRules, silence
+from collector.cycle.checkpoints import Checkpoints
+from collector.cycle.cycle_windows import CycleWindows
+from collector.cycle.flow_control import FlowControl
 from collector.cycle.interface_messages import Announcements
-from collector.cycle.pipeline import Transfer
-from collector.cycle.plan import PlanRules, Span, collected, settled_ms, spans
-from collector.cycle.reconcile import ReconcileRules, reconcile
-from collector.cycle.rounds import Rounds
-from collector.cycle.series_state import Memory
-from collector.cycle.totals import Progress, start_positions
+from collector.cycle.name_history import NameHistory
+from collector.cycle.pipeline import Pipeline
+from collector.cycle.plan import PlanRules, Span, collected, names_to_look_up, settled_ms, spans
+from collector.cycle.reconcile import ReconcileRules, new_names, reconcile
+from collector.cycle.series_state import SeriesStates
 
 log = logging.getLogger(__name__)
 
 MOST_NAMED = 10
+"""Of rows that cannot be trusted, in one warning."""
 CLOCK_TOLERANCE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """What a cycle works with."""
+class CycleRules:
+    """The settings that a cycle depends on."""
 
-    source: Source
-    store: Store
-    publisher: Publisher
-    gate: Gate
-    transfer: Transfer
-    announcements: Announcements
-    memory: Memory
-    counters: Counters
-    stop: Stop
+    plan: PlanRules
+    reconcile: ReconcileRules
+    alarm: AlarmRules
+    share: Share
+    once: bool = False
+    """There is no next cycle: everything is asked, and nothing waits for a second listing."""
 
 
 class Cycle:
-    """Runs pass after pass and remembers between them what the table does not hold; used by one thread."""
+    """Runs pass after pass and remembers between them what the table does not hold; used by one thread.
+
+    `begun` is handed each pass's report when it begins; `backfill` makes the command line that fetches a range, in ms.
+    """
 
     def __init__(
         self,
-        parts: Parts,
-        reconcile_rules: ReconcileRules,
-        plan_rules: PlanRules,
+        source: Source,
+        store: Store,
+        publisher: Publisher,
+        flow: FlowControl,
+        pipeline: Pipeline,
+        states: SeriesStates,
+        announcements: Announcements,
+        rules: CycleRules,
+        counters: Counters,
+        limited: LimitedLog,
+        stop: Stop,
         *,
-        once: bool = False,
-        backfill: Callable[[int, int], str] = "backfill --begin {} --end {}".format,
+        begun: Callable[[CycleReport], None] = lambda report: None,
         beat: Callable[[], None] = lambda: None,
+        backfill: Callable[[int, int], str] = lambda begin_ms, end_ms: f"backfill --begin {begin_ms} --end {end_ms}",
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._parts = parts
-        self._reconcile_rules = reconcile_rules
-        self._plan_rules = plan_rules
-        self._once = once
-        self._backfill = backfill
-        """The command that a warning names: it publishes what lies between two times."""
-        self._beat = beat
-        self._monotonic = monotonic
-        self._held: dict[str, int] = {}
-        self._rounds = Rounds(
-            parts.store, parts.gate, parts.transfer, parts.memory, parts.stop, once=once, beat=beat, monotonic=monotonic
-        )
+        self._source, self._store, self._publisher = source, store, publisher
+        self._flow, self._pipeline = flow, pipeline
+        self._states, self._announcements = states, announcements
+        self._rules, self._counters, self._limited, self._stop = rules, counters, limited, stop
+        self._begun, self._beat, self._backfill, self._monotonic = begun, beat, backfill, monotonic
+        self._checkpoints = Checkpoints(store, rules.plan.late_ms)
+        self._windows = CycleWindows(pipeline, flow, states, self._checkpoints, stop, beat=beat, monotonic=monotonic)
+        self._history = NameHistory(store)
+        self._held = Held()
+        """Names that the last listing lacked or had in excess, and that were left as they were."""
 
     def run(self, now_ms: int, until: float) -> CycleReport:
         """One pass at `now_ms`; no window is started after the monotonic time `until`.
 
         Raises UnavailableError and ConfigurationError of the store; what is confirmed by then is written by the next pass.
         """
+        report = CycleReport(start_ms=now_ms, newest_ms=self._windows.newest_ms)
+        began, database_began_s = self._monotonic(), self._store.database_s
+        self._begun(report)
         self._beat()
-        progress = Progress(now_ms, self._monotonic(), self._parts.store.database_s)
-        self._parts.gate.begin(until)
-        self._rounds.begin(progress)
-        listing = self._list(now_ms, progress)
-        until = self._after_listing(until)
-        now_ms = listing.time_ms if listing else self._parts.source.latest_ms(now_ms)
-        table = self._reconcile(listing, now_ms, progress)
-        if listing:
-            self._announce(listing, until, progress)
-        del listing  # some 30 MB that the rest of the pass has no use for
-        progress.settled_ms = settled_ms(now_ms, self._plan_rules.settle_ms)
-        due = self._plan(table, now_ms, progress)
-        idle = self._rounds.collect(due, now_ms, until, progress)
-        return self._report(due, idle, progress)
+        self._flow.begin(until)
+        self._windows.begin()
+        try:
+            self._windows.write(report)
+            listing = self._list(now_ms, report)
+            until = self._after_listing(until)
+            now_ms = listing.time_ms if listing else self._source.latest_ms(now_ms)
+            table = self._reconcile(listing, now_ms, report)
+            if listing:
+                self._announce(listing, until, report)
+            del listing  # some 30 MB that the rest of the pass has no use for
+            due, idle = self._plan(table, now_ms, report)
+            self._windows.collect(due, until, report)
+            self._conclude(table, idle, report)
+        finally:
+            self._limited.conclude()
+            for outcome, count in report.windows.items():
+                self._counters.add(Count.WINDOWS, count, outcome)
+            report.seconds = self._monotonic() - began
+            report.database_s = self._store.database_s - database_began_s
+        return self._counted(report)
 
     def forget_lately(self) -> None:
-        """What earlier cycles found missing says nothing after a time in which another collector may have worked.
+        """What earlier passes found missing says nothing after a time in which another collector may have worked.
 
         It may have seen the interfaces again: to retire them as of the old listing would leave a gap behind their checkpoints.
         """
-        self._held.clear()
-        self._parts.memory.forget_doubts()
+        self._held = Held()
+        self._history.forget()
 
-    def _list(self, now_ms: int, progress: Progress) -> Listing | None:
+    def _list(self, now_ms: int, report: CycleReport) -> Listing | None:
         try:
-            listing = self._parts.source.list(now_ms)
+            whole = self._source.list(now_ms)
         except (UnavailableError, AnswerError) as error:
-            progress.failed.append(f"listing: {error}")
+            if not self._source.outage.down:
+                report.add(ReasonKind.FAILURE, f"listing: {error}")
             log.warning("listing failed, going on with the interfaces of the table error=%r", str(error))
             return None
-        progress.listed = len(listing.interfaces)
-        self._parts.counters.add(Count.LISTING_ENTRIES_SKIPPED, len(listing.skipped))
-        for fault in listing.skipped:
-            log.warning("listing entry skipped %s", fault)
-        if abs(listing.clock_ahead_s) > CLOCK_TOLERANCE_S:
-            log.warning("our clock and Netbeam's differ, is NTP running? ahead_seconds=%.0f", listing.clock_ahead_s)
+        self._counters.add(Count.LISTING_ENTRIES_SKIPPED, len(whole.skipped))
+        for fault in whole.skipped:
+            self._limited.warning("listing entry skipped", "fault=%r", printable(fault))
+        if abs(whole.clock_ahead_s) > CLOCK_TOLERANCE_S:
+            clocks = f"our clock and {self._source.name}'s differ, is NTP running?"
+            log.warning("%s ahead_seconds=%.0f", clocks, whole.clock_ahead_s)
+        listing = whole.of(self._rules.share)
+        report.listed = len(listing.interfaces)
         return listing
 
     def _after_listing(self, until: float) -> float:
         """The end of the time for windows.
 
-        A listing that lasts until the next cycle is due costs that cycle, not the windows: or else a Netbeam that takes longer
+        A listing that lasts until the next cycle is due costs that cycle, not the windows: or else a source that takes longer
         for it than POLL_INTERVAL, its three tries included, would never be asked for a point.
         """
-        late_s, poll_s = self._monotonic() - until, self._reconcile_rules.poll_ms / 1000
+        late_s, poll_s = self._monotonic() - until, self._rules.reconcile.poll_ms / 1000
         if late_s < 0:
             return until
         until += poll_s * (1 + late_s // poll_s)
         until += poll_s * (until - self._monotonic() < poll_s / 2)
-        self._parts.gate.begin(until)
+        self._flow.begin(until)
         return until
 
-    def _reconcile(self, listing: Listing | None, now_ms: int, progress: Progress) -> Table:
-        store = self._parts.store
-        table = store.read(now_ms)
+    def _reconcile(self, listing: Listing | None, now_ms: int, report: CycleReport) -> Table:
+        """Bring the table into line with the listing; the table of this share as it is then."""
+        table = self._read(now_ms)
         if listing:
-            changes = reconcile(listing, table, self._held, self._reconcile_rules)
+            history = self._history.of(new_names(listing, table), table.rows)
+            changes = reconcile(listing, table, history, self._held, self._rules.reconcile)
             if changes.new or changes.retired:
-                store.apply(changes)
-                table = store.read(now_ms)
-            self._held = dict(changes.held)
-            progress.new, progress.retired, progress.held_back = len(changes.new), len(changes.retired), len(changes.held)
+                self._store.apply(changes)
+                table = self._read(now_ms)
+            self._held = changes.held
+            report.new, report.retired, report.held_back = len(changes.new), len(changes.retired), len(changes.held)
             if changes.held:
-                self._say_held_back(len(changes.held), sum(row.active for row in table.rows), progress)
+                self._say_held_back(changes.held, sum(row.active for row in table.rows), report)
         if table.untrusted:
             named = "; ".join(f"id {row.id} {row.name}: {row.reason}" for row in table.untrusted[:MOST_NAMED])
-            log.warning("rows that cannot be trusted are left alone count=%d rows=%r", len(table.untrusted), named)
+            log.warning("rows that cannot be trusted are left alone count=%d rows=%r", len(table.untrusted), printable(named))
             if not any(row.active for row in table.rows):
-                progress.failed.append("no active row of the table can be trusted: is the clock right?")
-        progress.table = table
+                report.add(ReasonKind.FAILURE, "no active row of the table can be trusted: is the clock right?")
         self._beat()
         return table
 
-    def _say_held_back(self, held: int, active: int, progress: Progress) -> None:
-        line = f"the listing lacks {held} of {active} active interfaces, none of them is retired"
-        if self._once:
-            progress.left.append(f"{line}; MAX_RETIRED_SHARE=1 accepts the list")
-        else:
-            log.warning("%s until a second listing lacks them too", line)
+    def _read(self, now_ms: int) -> Table:
+        return self._store.read(now_ms, self._rules.plan.record_types).of(self._rules.share)
 
-    def _announce(self, listing: Listing, until: float, progress: Progress) -> None:
-        announcements, working = self._parts.announcements, True
-        for results in self._parts.transfer.interfaces(announcements.due(listing), until):
+    def _say_held_back(self, held: Held, active: int, report: CycleReport) -> None:
+        lacks = f"lacks {len(held.missing)} of {active} active interfaces, none of them is retired"
+        adds = f"adds {len(held.added)} interfaces to {active} active ones, none of them is taken"
+        line = "the listing " + " and ".join([*([lacks] if held.missing else []), *([adds] if held.added else [])])
+        if self._rules.once:
+            report.add(ReasonKind.LEFT, f"{line}; MAX_RETIRED_SHARE=1 accepts the list")
+        else:
+            log.warning("%s until a second listing says the same", line)
+
+    def _announce(self, listing: Listing, until: float, report: CycleReport) -> None:
+        working = True
+        for results in self._pipeline.interfaces(self._announcements.due(listing), until):
             self._beat()
-            if working and not self._parts.store.holds_lock():
+            if working and not self._store.holds_lock():
                 # without the lock nothing is admitted, and the rest of the cycle would go by with waiting for it
                 working = False
-                self._parts.gate.shut()
+                self._flow.shut()
             for result in results:
-                if result.outcome is Outcome.CONFIRMED:
-                    announcements.confirmed(result.resource)
-                    progress.interface_messages += 1
+                if result.outcome in (Outcome.CONFIRMED, Outcome.UNACCEPTABLE):
+                    self._announcements.settled(result.resource)
+                    report.interface_messages += result.outcome is Outcome.CONFIRMED
         if not working:
             raise LockLostError("the lock is not ours any more")
-        if announcements.left:
-            progress.left.append("interface messages were not all confirmed")
+        if self._announcements.left:
+            report.add(ReasonKind.LEFT, "interface messages were not all confirmed")
 
-    def _plan(self, table: Table, now_ms: int, progress: Progress) -> list[Span]:
-        due = spans(table, now_ms, self._plan_rules)
-        progress.positions = start_positions(due)
-        record_types = self._plan_rules.record_types
-        progress.active_rows = {row.id for row, _ in collected(table.rows) if row.active}
-        progress.active_series = len(progress.active_rows) * len(record_types)
-        left = {row.id for row in table.rows if not row.drained(record_types)}
-        # SPEC has the only cycle judge by series with a checkpoint alone
-        continues = not self._once and any(each in row.checkpoints for row in table.rows for each in record_types)
-        self._parts.memory.begin(left, continues=continues)
-        skipped = [span for span in due if span.skipped_from_ms is not None]
+    def _plan(self, table: Table, now_ms: int, report: CycleReport) -> tuple[list[Span], set[Series]]:
+        """What to ask for in this cycle, and the series that are left out as idle."""
+        rules = self._rules.plan
+        history = self._history.of(names_to_look_up(table.rows, rules.record_types), table.rows)
+        report.settled_ms = settled_ms(now_ms, rules.settle_ms)
+        due = spans(table.rows, history, now_ms, rules)
+        self._say_skipped(due)
+        self._checkpoints.begin(table.newest_ms)
+        self._states.begin({row.id for row in table.rows}, now_ms, report.settled_ms)
+        chosen, left_out = self._states.choose(due, everyone=self._rules.once)
+        idle = {span.series for span in left_out}
+        active = _active(table)
+        ids = {row.id for row in active}
+        report.idle, report.active, report.untrusted = len(idle), len(ids), len(table.untrusted)
+        report.draining = len({span.series.row_id for span in due} - ids)
+        report.reached = self._states.reached(active, rules.record_types, idle)
+        for record_type in rules.record_types:
+            checkpoints = [row.checkpoints[record_type] for row in active if record_type in row.checkpoints]
+            if checkpoints:
+                self._windows.newest_ms.setdefault(record_type, max(checkpoints))
+        return chosen, idle
+
+    def _say_skipped(self, due: list[Span]) -> None:
+        skipped = [(span.skipped_from_ms, span.begin_ms) for span in due if span.skipped_from_ms is not None]
         if skipped:
-            begin_ms = min(span.skipped_from_ms for span in skipped if span.skipped_from_ms is not None)
-            end_ms = max(span.begin_ms for span in skipped)
-            command = self._backfill(begin_ms, end_ms)
+            command = self._backfill(min(begin_ms for begin_ms, _ in skipped), max(end_ms for _, end_ms in skipped))
             log.warning("series further behind than MAX_BACKLOG start there series=%d fetch_the_rest=%r", len(skipped), command)
-        return due
 
-    def _report(self, due: list[Span], idle: set[Series], progress: Progress) -> CycleReport:
-        parts = self._parts
-        if parts.source.outage.down:
-            progress.failed.append(f"Netbeam is not available: {parts.source.outage.last_error}")
-        broker = parts.publisher.outage
-        if broker.down and (progress.outstanding or progress.windows[Outcome.LOST.value] or parts.announcements.left):
-            progress.failed.append(f"{broker.dependency} is not available: {broker.last_error}")
-        progress.failed += [f"no queue takes messages with routing key {key}" for key in parts.gate.unroutable]
-        progress.conclude(progress.active_series - len(idle))
-        for outcome, count in progress.windows.items():
-            parts.counters.add(Count.WINDOWS, count, outcome)
-        report = progress.report(
-            seconds=self._monotonic() - progress.began,
-            database_s=parts.store.database_s,
-            lag=progress.lag(self._plan_rules.record_types, idle),
-            draining=len({span.series.row_id for span in due} - progress.active_rows),
-            stopped=parts.stop.is_set(),
-        )
-        parts.counters.add(Count.CYCLES, 1, report.outcome.value)
+    def _conclude(self, table: Table, idle: set[Series], report: CycleReport) -> None:
+        """How the pass ended: what failed it, and what it left."""
+        record_types = self._rules.plan.record_types
+        active = _active(table)
+        report.reached = self._states.reached(active, record_types, idle)
+        source, broker = self._source, self._publisher.outage
+        if source.outage.down:
+            report.add(ReasonKind.DEPENDENCY, f"{source.name} is not available: {source.outage.last_error}")
+        else:
+            self._windows.conclude(report)
+        if broker.down and (report.outstanding or report.windows[WindowOutcome.LOST] or self._announcements.left):
+            report.add(ReasonKind.DEPENDENCY, f"{broker.dependency} is not available: {broker.last_error}")
+        for key in self._flow.unroutable:
+            report.add(ReasonKind.FAILURE, f"no queue takes messages with routing key {key}")
+        counted = {each: self._states.counted(active, each) for each in record_types}
+        for reason in silence(counted, source.name, self._rules.alarm):
+            report.add(ReasonKind.FAILURE, reason)
+        self._say_left(len(active) * len(record_types) - len(idle), report)
+
+    def _say_left(self, series: int, report: CycleReport) -> None:
+        """What was not done of the windows; `series` is how many are asked in most cycles."""
+        windows, broker = report.windows, self._publisher.outage.dependency
+        for outcome, what in (
+            (WindowOutcome.REFUSED, f"were refused by {broker}"),
+            (WindowOutcome.RETURNED, f"were returned by {broker}"),
+            (WindowOutcome.LOST, f"were not confirmed by {broker}"),
+            (WindowOutcome.MOVED, "are not done: their checkpoint was changed in the table meanwhile"),
+        ):
+            if windows[outcome]:
+                report.add(ReasonKind.LEFT, f"{windows[outcome]} windows {what}")
+        if report.outstanding:
+            report.add(ReasonKind.NO_TRY, f"{report.outstanding} windows got no try")
+        tried = sum(windows.values())
+        got_through = any(windows[each] for each in (WindowOutcome.DONE, WindowOutcome.EMPTY, WindowOutcome.MOVED))
+        # a few that fail by themselves and are due more often than the others are no failure of the whole
+        if tried and 2 * tried >= series and not got_through and not self._source.outage.down:
+            report.add(ReasonKind.FAILURE, "no window got through")
+
+    def _counted(self, report: CycleReport) -> CycleReport:
+        if report.failed:
+            report.outcome = CycleOutcome.FAILED
+        else:
+            report.outcome = CycleOutcome.CUT if report.outstanding or self._stop.is_set() else CycleOutcome.COMPLETE
+        self._counters.add(Count.CYCLES, 1, report.outcome.value)
         return report
+
+
+def _active(table: Table) -> list[Row]:
+    """The rows that are collected and still listed."""
+    return [row for row, _ in collected(table.rows) if row.active]

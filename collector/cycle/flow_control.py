@@ -7,7 +7,7 @@ import enum
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from collector.core.backoff import growing
 from collector.core.contracts import Outcome, Publisher
@@ -15,8 +15,9 @@ from collector.core.shutdown import Stop
 
 log = logging.getLogger(__name__)
 
-ROOM = 20_000
-"""Messages between the fetch and the confirm, at the most: a few hundred bytes each, and enough for 5,000 a second at 40 ms."""
+ROOM = 60_000
+"""Messages between the fetch and the confirm, at the most: a few hundred bytes each. A source that asks for hundreds of windows
+in one query needs room for two of its answers."""
 POLL_S = 0.2
 """How soon a waiter notices what nobody wakes it for: the broker's return, the end of the cycle."""
 REFUSED_DELAYS_S = (1.0, 15.0)
@@ -47,7 +48,7 @@ class _KeyState:
         self.delays: Iterator[float] = growing(*REFUSED_DELAYS_S)
 
 
-class Gate:
+class FlowControl:
     """Admits what is to be published; any number of threads wait here.
 
     `patience_s` is how long in all it waits for a broker that is away (None: as long as the cycle lasts; else one that goes
@@ -93,12 +94,15 @@ class Gate:
             self._shut = True
             self._changed.notify_all()
 
-    def admit(self, routing_key: str, messages: int, patient: bool = True) -> bool:
-        """Wait for room for so many messages and take it; False when nothing more of this key goes out in this cycle.
+    def admit(self, routing_key: str, places: Sequence[int], patient: bool = True) -> int:
+        """Wait for room for these, each with the messages to expect of it, and take it for as many as fit, from the front.
 
-        Who is not `patient` does not wait either for a queue that was full a moment ago.
+        Waits until all of them fit, or as many as fill half of the room, so that a source that asks for many at once is not
+        fed one by one. 0: nothing more of this key goes out in this cycle. One that is not `patient` does not wait either for
+        a queue that was full a moment ago.
         """
-        need = min(messages, self._size)
+        sizes = [min(each, self._size) for each in places]
+        enough = max(min(sum(sizes), self._size // 2), sizes[0])
         with self._changed:
             key = self._keys.setdefault(routing_key, _KeyState())
             while not (self._stop.is_set() or self._shut or key.state is _Key.CLOSED or self._monotonic() >= self._until):
@@ -108,16 +112,24 @@ class Gate:
                     if self._patience_is_over():
                         self._shut = True
                         break
-                elif self._room >= need and self._may_work() and self._turn(key):
-                    self._room -= need
-                    key.in_flight += 1
-                    key.probed = key.state is _Key.PROBING
-                    return True
+                elif self._room >= (enough if key.state is _Key.OPEN else sizes[0]) and self._may_work() and self._turn(key):
+                    return self._take(key, sizes)
                 self._changed.wait(POLL_S)
-            return False
+            return 0
 
-    def exchange_room(self, reserved: int, needed: int) -> None:
-        """Take what is really needed in place of what was reserved; more than that is taken all the same."""
+    def _take(self, key: _KeyState, sizes: Sequence[int]) -> int:
+        key.probed = key.state is _Key.PROBING
+        fit = 0
+        for size in sizes[:1] if key.probed else sizes:
+            if size > self._room:
+                break
+            self._room -= size
+            fit += 1
+        key.in_flight += fit
+        return fit
+
+    def resize(self, reserved: int, needed: int) -> None:
+        """Take what is really needed in place of what was taken; more than that is taken all the same."""
         with self._changed:
             self._room += min(reserved, self._size) - needed
             self._changed.notify()

@@ -4,19 +4,25 @@ import logging
 from collections.abc import Callable, Iterator
 
 from collector.core.counters import Count, Counters
-from collector.core.model import Listing, Message
+from collector.core.limited_log import LimitedLog
+from collector.core.model import JsonObject, Listing, Message
+from collector.core.text import printable
 from collector.cycle.messages import interface_message
 
 log = logging.getLogger(__name__)
 
-MOST_WARNINGS = 20
-"""Faulty values are warned about once per interface and key; in one cycle in so many lines, then in one that sums up."""
+SHOWN_CHARACTERS = 80
+"""Of a faulty value or key, in a warning."""
+MOST_KEYS = 50
+"""So many faulty keys of one interface are named and remembered; more of them are only counted."""
 
 
 class Announcements:
     """Remembers what the bus has confirmed of each interface; used by the cycle's thread, but for `due` (its feed)."""
 
-    def __init__(self, interval_s: float, counters: Counters, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, interval_s: float, counters: Counters, monotonic: Callable[[], float], limited: LimitedLog | None = None
+    ) -> None:
         self._interval_s = interval_s
         self._counters = counters
         self._monotonic = monotonic
@@ -24,7 +30,9 @@ class Announcements:
         self._confirmed: dict[str, bytes] = {}
         self._sent: dict[str, bytes] = {}
         self._all_sent = True
-        self._warned: set[tuple[str, str]] = set()
+        self._limited = limited or LimitedLog(log)
+        self._warned: dict[str, frozenset[str]] = {}
+        """Which faulty keys of an interface were warned about; forgotten with the interface, and with the fault."""
 
     def due(self, listing: Listing) -> Iterator[tuple[str, Message]]:
         """The messages of those interfaces that are due, each with its resource."""
@@ -32,26 +40,24 @@ class Announcements:
         if self._snapshot_at is None or at - self._snapshot_at >= self._interval_s:
             self._snapshot_at = at
             self._confirmed.clear()
-        for gone in self._confirmed.keys() - listing.interfaces.keys():
-            del self._confirmed[gone]
+        for gone in (self._confirmed.keys() | self._warned.keys()) - listing.interfaces.keys():
+            self._confirmed.pop(gone, None)
+            self._warned.pop(gone, None)
         self._sent = {}
         self._all_sent = False
-        unsaid = 0
         for resource, interface in listing.interfaces.items():
             made = interface_message(interface, listing.time_ms)
-            if made.faulty_keys:
-                unsaid += self._warn(resource, made.faulty_keys, MOST_WARNINGS - unsaid)
+            if made.faulty_keys or resource in self._warned:
+                self._warn(resource, interface, made.faulty_keys)
             if self._confirmed.get(resource) != made.digest:
                 # it may arrive without being confirmed, so what was confirmed before does not count any more
                 self._confirmed.pop(resource, None)
                 self._sent[resource] = made.digest
                 yield resource, made.message
-        if unsaid > MOST_WARNINGS:
-            log.warning("interface values sent as null, more of them count=%d", unsaid - MOST_WARNINGS)
         self._all_sent = True
 
-    def confirmed(self, resource: str) -> None:
-        """The bus has this interface's message."""
+    def settled(self, resource: str) -> None:
+        """The bus has this interface's message, or has refused it for good."""
         self._confirmed[resource] = self._sent.pop(resource)
 
     @property
@@ -59,12 +65,20 @@ class Announcements:
         """Whether one of those that were due last was not sent or not confirmed; the next cycle sends it."""
         return bool(self._sent) or not self._all_sent
 
-    def _warn(self, resource: str, keys: tuple[str, ...], room: int) -> int:
-        """Count faulty values and name the new ones; returns how many were new."""
+    def _warn(self, resource: str, interface: JsonObject, keys: tuple[str, ...]) -> None:
+        """Count faulty values, and name those that are new."""
         self._counters.add(Count.INTERFACE_VALUES_INVALID, len(keys))
-        new = [key for key in keys if (resource, key) not in self._warned]
-        for number, key in enumerate(new):
-            self._warned.add((resource, key))
-            if number < room:
-                log.warning("interface value sent as null, the index would refuse it name=%s key=%s", resource, key)
-        return len(new)
+        warned = self._warned.pop(resource, frozenset())
+        keys = keys[:MOST_KEYS]
+        for key in keys:
+            if key not in warned:
+                kind = "interface value sent as null, the index would refuse it"
+                shown = _shown(interface.get(key))
+                self._limited.warning(kind, "name=%s key=%s value=%s", resource, printable(key, SHOWN_CHARACTERS), shown)
+        if keys:
+            self._warned[resource] = frozenset(keys)
+
+
+def _shown(value: object) -> str:
+    """A few characters of a value, however large or deep it is."""
+    return f"a {type(value).__name__}" if isinstance(value, (list, dict)) else printable(repr(value), SHOWN_CHARACTERS)

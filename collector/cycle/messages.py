@@ -1,4 +1,4 @@
-"""The bytes of the messages, and the identity that a repetition shares (SPEC section 4)."""
+"""The bytes of the messages, and the identity that a repetition shares (docs/messages-and-guarantees.md)."""
 
 import json
 import math
@@ -21,8 +21,12 @@ READ_KEYS = (*TEXT_KEYS, *INTEGER_KEYS, *BOOLEAN_KEYS)
 """What the consumer reads besides `timestamp`: it drops a message that lacks one, so a missing one is sent as null."""
 MAX_KEYWORD_BYTES = 32_766
 """Lucene's limit for one term."""
+MAX_BODY_BYTES = 2**20
+"""Of one message: brokers take more by default, but one that is refused for its size would come again for ever."""
+ROOM_FOR_THE_REST = 1024
+"""For the timestamp, the braces and the like."""
 MAX_DEPTH = 100
-"""Nothing that Netbeam sends is nested deeper than two; beyond this a value becomes null before a parser chokes on it."""
+"""Nothing that a source sends is nested deeper than two; beyond this a value becomes null before a parser chokes on it."""
 
 _DECIMAL = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 
@@ -48,7 +52,7 @@ def traffic_messages(name: str, record_type: RecordType, points: Sequence[Point]
 class InterfaceMessage:
     """One interface's message, the digest of all but its timestamp, and the keys whose value the consumer could not index.
 
-    The digest is the same in whatever order Netbeam puts the keys.
+    The digest is the same in whatever order the source puts the keys.
     """
 
     message: Message
@@ -57,7 +61,7 @@ class InterfaceMessage:
 
 
 def interface_message(interface: JsonObject, time_ms: int) -> InterfaceMessage:
-    """Netbeam's object as the consumer can index it: what it could not is null, what is missing is null, the rest as it came."""
+    """The source's object as the consumer can index it: what it could not is null, so is what is missing, the rest as it came."""
     faults: list[str] = []
     fields: JsonObject = {}
     for key, value in interface.items():
@@ -74,11 +78,28 @@ def interface_message(interface: JsonObject, time_ms: int) -> InterfaceMessage:
     for key in READ_KEYS:
         fields.setdefault(key, None)
     fields.pop("timestamp", None)
+    body = _encoded({**fields, "timestamp": time_ms})
+    if len(body) > MAX_BODY_BYTES:
+        fields, left_out = _shortened(fields)
+        faults += left_out
+        body = _encoded({**fields, "timestamp": time_ms})
     digest = sha1(_encoded(fields, sort_keys=True), usedforsecurity=False).digest()
-    fields["timestamp"] = time_ms
-    identity = "".join(str(fields[key]) for key in ("namespace", "resource", "name", "device", "timestamp"))
+    identity = "".join(str(fields[key]) for key in ("namespace", "resource", "name", "device")) + str(time_ms)
     message_id = sha1(identity.encode(), usedforsecurity=False).hexdigest()
-    return InterfaceMessage(Message(message_id, _encoded(fields)), digest, tuple(faults))
+    return InterfaceMessage(Message(message_id, body), digest, tuple(faults))
+
+
+def _shortened(fields: JsonObject) -> tuple[JsonObject, list[str]]:
+    """At most MAX_BODY_BYTES of them: without the keys that the consumer does not read, and then without the longest values."""
+    kept = {key: fields[key] for key in READ_KEYS}
+    left_out = ["(all keys that the consumer does not read, since the message would be over 1 MiB)"]
+    sizes = {key: len(_encoded({key: value})) for key, value in kept.items()}
+    for key in sorted(sizes, key=lambda key: -sizes[key]):
+        if sum(sizes.values()) <= MAX_BODY_BYTES - ROOM_FOR_THE_REST:
+            break
+        kept[key], sizes[key] = None, len(key)
+        left_out.append(key)
+    return kept, left_out
 
 
 def _encoded(fields: Mapping[str, Any], sort_keys: bool = False) -> bytes:
@@ -94,11 +115,15 @@ def _valid_text(text: str) -> bool:
 
 
 def _clean(value: Any, depth: int = 0) -> Any:
-    """The value with null in place of NaN, infinities and text that is not valid Unicode, at any depth."""
+    """The value with null in place of what no index takes, at any depth: NaN, infinities, integers of more than 64 bits, and
+    text that is not valid Unicode.
+    """
     if isinstance(value, str):
         return value if _valid_text(value) else None
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if type(value) is int:
+        return value if LOWEST <= value <= HIGHEST else None
     if isinstance(value, (list, dict)) and depth >= MAX_DEPTH:
         return None
     if isinstance(value, list):

@@ -1,5 +1,10 @@
 """From windows to confirmed messages: asks the source as fast as the broker confirms, and tells what became of each window.
 
+The threads, and who hands what to whom:
+
+    cycle -- windows --> feed thread -> source's threads -- answers --> Intake -- batches --> publisher's thread
+    cycle <-- results -- inbox <------------------------------------------------ outcomes ---------'
+
 Used by the cycle and by the backfill. Nothing here knows a checkpoint.
 """
 
@@ -9,13 +14,15 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from collector.core.contracts import Batch, Fetched, Outcome, Publisher, Source
 from collector.core.counters import Count, Counters
+from collector.core.limited_log import LimitedLog
 from collector.core.model import Message, Window
+from collector.core.report import WindowOutcome
 from collector.core.shutdown import Stop
-from collector.cycle.flow_control import Gate
+from collector.cycle.flow_control import FlowControl
 from collector.cycle.messages import traffic_messages
 from collector.cycle.point_filter import Selection, select
 
@@ -26,6 +33,7 @@ TICK_S = 0.5
 
 _POINTS = {
     Outcome.CONFIRMED: Count.POINTS_CONFIRMED,
+    Outcome.UNACCEPTABLE: Count.POINTS_CONFIRMED,
     Outcome.RETURNED: Count.POINTS_RETURNED,
     Outcome.REFUSED: Count.POINTS_REFUSED,
 }
@@ -34,18 +42,33 @@ _INTERFACES = {
     Outcome.RETURNED: Count.INTERFACES_RETURNED,
     Outcome.REFUSED: Count.INTERFACES_REFUSED,
 }
+_WINDOWS = {
+    Outcome.CONFIRMED: WindowOutcome.DONE,
+    Outcome.UNACCEPTABLE: WindowOutcome.DONE,  # the rest of it is confirmed, and what was given up never comes
+    Outcome.RETURNED: WindowOutcome.RETURNED,
+    Outcome.REFUSED: WindowOutcome.REFUSED,
+    Outcome.LOST: WindowOutcome.LOST,
+}
 _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
 class WindowResult:
-    """What became of a window that was asked for: the outcome of its messages, or why Netbeam gave none."""
+    """What became of a window that was asked for: DONE and EMPTY when all that it had is confirmed by the broker."""
 
     window: Window
-    outcome: Outcome | None
-    """None: not fetched; CONFIRMED with no points: an empty window."""
+    outcome: WindowOutcome
     points: int = 0
+    newest_ms: int | None = None
+    """Its newest point, published or not."""
     failure: str = ""
+    shorten: bool = True
+    """With a failure: whether the series' next window should be shorter."""
+
+    @property
+    def answered(self) -> bool:
+        """Whether nothing of the window is left to do but the checkpoint."""
+        return self.outcome in (WindowOutcome.DONE, WindowOutcome.EMPTY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +79,8 @@ class InterfaceResult:
     outcome: Outcome
 
 
-class Transfer:
-    """Moves batches of windows, or interface messages, one call at a time.
+class Pipeline:
+    """Moves windows, or interface messages, one call at a time.
 
     Each call is a generator of what has come since the last yield, at least every `TICK_S`, possibly nothing. It ends when
     everything admitted has its outcome: at once after a stop's grace, and soon after `until`, the monotonic time at which the
@@ -68,111 +91,101 @@ class Transfer:
         self,
         source: Source,
         publisher: Publisher,
-        gate: Gate,
+        flow: FlowControl,
         *,
         interface_key: str,
         traffic_key: str,
         stop: Stop,
         counters: Counters,
+        limited: LimitedLog | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
         self._publisher = publisher
-        self._gate = gate
+        self._flow = flow
         self._interface_key = interface_key
         self._traffic_key = traffic_key
         self._stop = stop
         self._counters = counters
+        self._limited = limited or LimitedLog(log)
         self._monotonic = monotonic
 
     def interfaces(self, messages: Iterable[tuple[str, Message]], until: float) -> Iterator[list[InterfaceResult]]:
         """Publish interface messages, each with its resource; none is waited for while their queue is full, points are due."""
-        inbox: queue.SimpleQueue[InterfaceResult | None] = queue.SimpleQueue()
-        flight = _Flight()
+        inbox: _Inbox[InterfaceResult] = _Inbox()
+
+        def publish(resource: str, message: Message) -> None:
+            def done(outcome: Outcome) -> None:
+                if count := _INTERFACES.get(outcome):
+                    self._counters.add(count)
+                self._flow.settle(self._interface_key, outcome, 1)
+                inbox.land(InterfaceResult(resource, outcome))
+
+            self._counters.add(Count.INTERFACES_PUBLISHED)
+            inbox.expect()
+            self._publisher.publish(Batch(self._interface_key, (message,), done))
 
         def feed() -> None:
             for resource, message in messages:
-                if not self._gate.admit(self._interface_key, 1, patient=False):
+                if not self._flow.admit(self._interface_key, (1,), patient=False):
                     return
-                self._counters.add(Count.INTERFACES_PUBLISHED)
-                flight.began()
-                done = self._interface_done(resource, inbox, flight)
-                self._publisher.publish(Batch(self._interface_key, (message,), done))
+                publish(resource, message)
 
-        return self._results(feed, inbox, flight, until)
+        return self._results(feed, inbox, until)
 
-    def windows(self, windows: Sequence[Window], until: float) -> Iterator[list[WindowResult]]:
-        """Fetch windows and publish their points."""
-        inbox: queue.SimpleQueue[WindowResult | None] = queue.SimpleQueue()
-        flight = _Flight()
+    def windows(
+        self, windows: Sequence[Window], until: float, places: Callable[[Window], int] = lambda window: window.grid_points
+    ) -> Iterator[list[WindowResult]]:
+        """Fetch windows and publish their points; `places` says how many messages to expect of a window."""
+        inbox: _Inbox[WindowResult] = _Inbox()
+        intake = _Intake(self._flow, self._traffic_key, places, lambda fetched, taken: self._publish(fetched, taken, inbox))
+        return self._results(lambda: self._source.fetch(windows, intake, until), inbox, until)
 
-        intake = _Intake(self, inbox, flight)
-
-        def feed() -> None:
-            self._source.fetch(windows, intake, until)
-
-        return self._results(feed, inbox, flight, until)
-
-    def admit(self, windows: Sequence[Window]) -> int:
-        """Wait for the first one's room; the others are asked for later."""
-        return int(self._gate.admit(self._traffic_key, windows[0].grid_points))
-
-    def _interface_done(
-        self, resource: str, inbox: "queue.SimpleQueue[InterfaceResult | None]", flight: "_Flight"
-    ) -> Callable[[Outcome], None]:
-        def done(outcome: Outcome) -> None:
-            if count := _INTERFACES.get(outcome):
-                self._counters.add(count)
-            self._gate.settle(self._interface_key, outcome, 1)
-            inbox.put(InterfaceResult(resource, outcome))
-            flight.ended()
-
-        return done
-
-    def publish_window(self, fetched: Fetched, inbox: "queue.SimpleQueue[WindowResult | None]", flight: "_Flight") -> None:
-        window = fetched.window
-        if fetched.failure is not None:
-            self.give_room_back(window)
-            inbox.put(WindowResult(window, None, failure=fetched.failure))
-            return
+    def _publish(self, fetched: Fetched, taken: int, inbox: "_Inbox[WindowResult]") -> None:
+        """Publish an answer's points; `taken` are the places that it has in the bounded buffer."""
+        window, record_type = fetched.window, fetched.window.series.record_type
         selection = select(fetched.points, window)
         self._note_rejected(window, selection)
         points = len(selection.points)
-        self._gate.exchange_room(window.grid_points, points)
+        self._flow.resize(taken, points)
         if not points:
-            self._gate.settle(self._traffic_key, None, 0)
-            inbox.put(WindowResult(window, Outcome.CONFIRMED))
+            self._flow.settle(self._traffic_key, None, 0)
+            if fetched.failure is not None:
+                result = WindowResult(window, WindowOutcome.FAILED, failure=fetched.failure, shorten=fetched.shorten)
+            else:
+                outcome = WindowOutcome.EMPTY if selection.newest_ms is None else WindowOutcome.DONE
+                result = WindowResult(window, outcome, newest_ms=selection.newest_ms)
+            inbox.note(result)
             return
 
         def done(outcome: Outcome) -> None:
             if count := _POINTS.get(outcome):
-                self._counters.add(count, points)
-            self._gate.settle(self._traffic_key, outcome, points)
-            inbox.put(WindowResult(window, outcome, points))
-            flight.ended()
+                self._counters.add(count, points, record_type)
+            self._flow.settle(self._traffic_key, outcome, points)
+            inbox.land(WindowResult(window, _WINDOWS[outcome], points, selection.newest_ms))
 
-        self._counters.add(Count.POINTS_PUBLISHED, points)
-        flight.began()
-        series = window.series
-        messages = traffic_messages(series.name, series.record_type, selection.points)
+        self._counters.add(Count.POINTS_PUBLISHED, points, record_type)
+        inbox.expect()
+        messages = traffic_messages(window.series.name, record_type, selection.points)
         self._publisher.publish(Batch(self._traffic_key, messages, done))
 
-    def give_room_back(self, window: Window) -> None:
-        """Nothing is published of a window that was admitted."""
-        self._gate.exchange_room(window.grid_points, 0)
-        self._gate.settle(self._traffic_key, None, 0)
-
     def _note_rejected(self, window: Window, selection: Selection) -> None:
-        if not (selection.invalid or selection.double or selection.outside):
+        if not (selection.invalid or selection.double or selection.outside or selection.without_value):
             return
-        self._counters.add(Count.POINTS_INVALID, selection.invalid)
-        self._counters.add(Count.POINTS_DOUBLE, selection.double)
-        self._counters.add(Count.POINTS_OUTSIDE, selection.outside)
+        series = window.series
+        for count, number in (
+            (Count.POINTS_INVALID, selection.invalid),
+            (Count.POINTS_DOUBLE, selection.double),
+            (Count.POINTS_OUTSIDE, selection.outside),
+            (Count.POINTS_WITHOUT_VALUE, selection.without_value),
+        ):
+            self._counters.add(count, number, series.record_type)
         if selection.invalid or selection.far_outside:
-            log.warning(
-                "points dropped name=%s record_type=%s begin=%d end=%d invalid=%d outside=%d example=%s",
-                window.series.name,
-                window.series.record_type,
+            self._limited.warning(
+                "points dropped",
+                "name=%s record_type=%s begin=%d end=%d invalid=%d outside=%d example=%s",
+                series.name,
+                series.record_type,
                 window.begin_ms,
                 window.end_ms,
                 selection.invalid,
@@ -180,9 +193,7 @@ class Transfer:
                 selection.invalid_example or "none",
             )
 
-    def _results(
-        self, feed: Callable[[], None], inbox: "queue.SimpleQueue[_Result | None]", flight: "_Flight", until: float
-    ) -> Iterator[list[_Result]]:
+    def _results(self, feed: Callable[[], None], inbox: "_Inbox[_Result]", until: float) -> Iterator[list[_Result]]:
         """Run `feed` in a thread of its own, and yield what arrives in the inbox until all is in."""
 
         def feed_to_the_end() -> None:
@@ -191,77 +202,97 @@ class Transfer:
             except Exception as error:
                 self._stop.fail(error, "feed")
             finally:
-                inbox.put(None)
+                inbox.feed_ended()
 
         threading.Thread(target=feed_to_the_end, name="feed", daemon=True).start()
-        feeding = True
-        while feeding or not flight.landed or not inbox.empty():
-            results = _drain(inbox, TICK_S)
-            if None in results:
-                feeding = False
+        while not inbox.complete:
+            results = inbox.take(TICK_S)
             self._give_up_late(until)
-            yield [result for result in results if result is not None]
-            if self._is_over():
-                self._gate.shut()
+            yield results
+            if self._stop.give_up_at is not None and self._monotonic() >= self._stop.give_up_at:
+                self._flow.shut()
                 self._publisher.withdraw()
-                yield [result for result in _drain(inbox, 0) if result is not None]
+                yield inbox.take(0)
                 return
-
-    def _is_over(self) -> bool:
-        return self._stop.give_up_at is not None and self._monotonic() >= self._stop.give_up_at
 
     def _give_up_late(self, until: float) -> None:
         """Once the cycle is over nothing waits for a broker that is away; one that is there has its own deadline."""
-        over = self._monotonic() >= until or self._stop.is_set() or self._gate.patience_ended
+        over = self._monotonic() >= until or self._stop.is_set() or self._flow.patience_ended
         if over and not self._publisher.ready:
-            self._gate.shut()
+            self._flow.shut()
             self._publisher.withdraw()
 
 
 class _Intake:
-    """Implements contracts.Intake for one call of `windows`."""
+    """Implements contracts.Intake for one fetch."""
 
-    def __init__(self, pipeline: Transfer, inbox: "queue.SimpleQueue[WindowResult | None]", flight: "_Flight") -> None:
-        self._pipeline, self._inbox, self._flight = pipeline, inbox, flight
+    def __init__(
+        self, flow: FlowControl, key: str, places: Callable[[Window], int], publish: Callable[[Fetched, int], None]
+    ) -> None:
+        self._flow, self._key, self._places, self._publish = flow, key, places, publish
+        self._taken: dict[Window, int] = {}
+        """The places of each window that is admitted and not delivered yet."""
 
     def admit(self, windows: Sequence[Window]) -> int:
-        return self._pipeline.admit(windows)
+        """See contracts.Intake."""
+        places = [self._places(window) for window in windows]
+        admitted = self._flow.admit(self._key, places)
+        self._taken.update(zip(windows[:admitted], places, strict=False))
+        return admitted
 
     def release(self, windows: Sequence[Window]) -> None:
+        """See contracts.Intake."""
         for window in windows:
-            self._pipeline.give_room_back(window)
+            self._flow.resize(self._taken.pop(window), 0)
+            self._flow.settle(self._key, None, 0)
 
     def deliver(self, fetched: Fetched) -> None:
-        self._pipeline.publish_window(fetched, self._inbox, self._flight)
+        """See contracts.Intake."""
+        self._publish(fetched, self._taken.pop(fetched.window))
 
 
-class _Flight:
-    """How many batches are on their way."""
+class _Inbox(Generic[_Result]):
+    """Results as they come from other threads, and whether there are more to come."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._batches = 0
+        self._results: queue.SimpleQueue[_Result | None] = queue.SimpleQueue()
+        self._in_flight = 0
+        self._feeding = True
 
-    def began(self) -> None:
+    def expect(self) -> None:
+        """A batch is on its way."""
         with self._lock:
-            self._batches += 1
+            self._in_flight += 1
 
-    def ended(self) -> None:
+    def land(self, result: _Result) -> None:
+        """The result of a batch that was on its way."""
+        self._results.put(result)
         with self._lock:
-            self._batches -= 1
+            self._in_flight -= 1
+
+    def note(self, result: _Result) -> None:
+        """A result of something that nothing was published of."""
+        self._results.put(result)
+
+    def feed_ended(self) -> None:
+        """Nothing more will be expected or noted."""
+        with self._lock:
+            self._feeding = False
+        self._results.put(None)
 
     @property
-    def landed(self) -> bool:
+    def complete(self) -> bool:
+        """Whether everything has been taken and nothing is to come."""
         with self._lock:
-            return self._batches == 0
+            return not (self._feeding or self._in_flight) and self._results.empty()
 
-
-def _drain(inbox: "queue.SimpleQueue[_Result | None]", seconds: float) -> list[_Result | None]:
-    """Everything in the inbox; waits up to that long for the first."""
-    results: list[_Result | None] = []
-    try:
-        results.append(inbox.get(timeout=seconds) if seconds else inbox.get_nowait())
-        while True:
-            results.append(inbox.get_nowait())
-    except queue.Empty:
-        return results
+    def take(self, seconds: float) -> list[_Result]:
+        """Everything that is there; waits up to that long for the first."""
+        results: list[_Result | None] = []
+        try:
+            results.append(self._results.get(timeout=seconds) if seconds else self._results.get_nowait())
+            while True:
+                results.append(self._results.get_nowait())
+        except queue.Empty:
+            return [each for each in results if each is not None]

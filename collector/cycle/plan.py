@@ -1,13 +1,16 @@
-"""Which windows are due (SPEC section 3): functions of the table, an explicit now and the settings."""
+"""Which windows are due: functions of the table, an explicit now and the settings."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from collector.core.model import FIRST_MS, RecordType, Row, Series, Table, Window
+from collector.core.model import FIRST_MS, RecordType, Row, Series, Window
 
 MINUTE_MS = 60_000
 SHORTEST_TRY_MS = 900_000
 """After failures a series asks for half as much each time, but not for less than 15 minutes."""
+
+History = Mapping[str, Sequence[Row]]
+"""Every row of a name, in the order of the ids; for the names that it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,7 @@ class PlanRules:
     max_window_ms: int
     max_backlog_ms: int
     """0: no limit."""
+    late_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,26 +42,29 @@ class Span:
         return Window(self.series, self.begin_ms, min(self.end_ms, self.begin_ms + most_ms), self.checkpoint_ms)
 
     def after(self, window: Window) -> "Span | None":
-        """What is left once that window is done; None when that is nothing."""
+        """What is left once that window is done; None when that is nothing. The checkpoint may not have moved."""
         if window.end_ms >= self.end_ms:
             return None
-        return Span(self.series, window.end_ms, self.end_ms, window.end_ms)
+        return Span(self.series, window.end_ms, self.end_ms, self.checkpoint_ms)
 
 
 def settled_ms(now_ms: int, settle_ms: int) -> int:
-    """Up to where Netbeam's points are taken to be complete: `SETTLE_DELAY` ago, truncated to the minute."""
+    """Up to where the source's points are taken to be complete: `SETTLE_DELAY` ago, truncated to the minute."""
     return (now_ms - settle_ms) // MINUTE_MS * MINUTE_MS
 
 
-def spans(table: Table, now_ms: int, rules: PlanRules) -> list[Span]:
-    """What is due of each series of each row that is collected, in the table's order."""
+def spans(rows: Iterable[Row], history: History, now_ms: int, rules: PlanRules) -> list[Span]:
+    """What is due of each series of each row that is collected, in the table's order.
+
+    `history` has to hold the names of `names_to_look_up`.
+    """
     settled = settled_ms(now_ms, rules.settle_ms)
     due = []
-    for row, earlier in collected(table.rows):
+    for row, others in collected(rows, history):
         end_ms = settled if row.active_until_ms is None else min(settled, row.active_until_ms)
         for record_type in rules.record_types:
-            begin_ms = begin_of(row, record_type, earlier, rules.lookback_ms)
-            if begin_ms >= end_ms:
+            begin_ms = begin_of(row, record_type, others, rules)
+            if begin_ms >= end_ms or (not row.active and _superseded(row, record_type, others, rules)):
                 continue
             series = Series(row.id, row.name, record_type)
             checkpoint_ms = row.checkpoints.get(record_type)
@@ -68,28 +75,54 @@ def spans(table: Table, now_ms: int, rules: PlanRules) -> list[Span]:
     return due
 
 
-def collected(rows: Iterable[Row]) -> list[tuple[Row, list[Row]]]:
-    """The rows that are collected, each with the earlier ones of its name; of two active ones the lower id counts."""
-    by_name: dict[str, list[Row]] = {}
-    chosen = []
-    for row in sorted(rows, key=lambda row: row.id):
-        earlier = by_name.setdefault(row.name, [])
-        if not (row.active and any(each.active for each in earlier)):
-            chosen.append((row, list(earlier)))
-        earlier.append(row)
-    return chosen
+def names_to_look_up(rows: Iterable[Row], record_types: Iterable[RecordType]) -> set[str]:
+    """The names of which every row has to be known: of rows without a checkpoint, and of retired ones."""
+    wanted = tuple(record_types)
+    return {row.name for row in rows if not row.active or any(each not in row.checkpoints for each in wanted)}
 
 
-def begin_of(row: Row, record_type: RecordType, earlier: Iterable[Row], lookback_ms: int) -> int:
-    """Where a series goes on: at its checkpoint, or, without one, `INITIAL_LOOKBACK` before it was first listed.
+def collected(rows: Iterable[Row], history: History | None = None) -> list[tuple[Row, Sequence[Row]]]:
+    """The rows that are collected, each with all that are known of its name; of two active ones the lower id counts."""
+    mine = sorted(rows, key=lambda row: row.id)
+    by_name: dict[str, dict[int, Row]] = {}
+    for row in mine:
+        by_name.setdefault(row.name, {})[row.id] = row
+    for name, known in by_name.items():
+        for row in (history or {}).get(name, ()):
+            known.setdefault(row.id, row)
+    families = {name: sorted(known.values(), key=lambda row: row.id) for name, known in by_name.items()}
+    return [(row, families[row.name]) for row in mine if not (row.active and _has_rival(row, families[row.name]))]
 
-    Without a checkpoint it never goes back behind what an earlier row of its name covers, since no point comes twice, nor
-    behind the first time of 13 digits, however long the lookback is.
-    """
+
+def _has_rival(row: Row, family: Sequence[Row]) -> bool:
+    return len(family) > 1 and any(each.active and each.id < row.id for each in family)
+
+
+def begin_of(row: Row, record_type: RecordType, family: Iterable[Row], rules: PlanRules) -> int:
+    """Where a series goes on: at its checkpoint, or, without one, where `first_begin` says."""
     checkpoint_ms = row.checkpoints.get(record_type)
-    if checkpoint_ms is not None:
-        return checkpoint_ms
-    bounds = [FIRST_MS, row.active_from_ms - lookback_ms]
-    for each in earlier:
-        bounds += each.ends(record_type)
-    return max(bounds)
+    return first_begin(row, record_type, family, rules) if checkpoint_ms is None else checkpoint_ms
+
+
+def first_begin(row: Row, record_type: RecordType, family: Iterable[Row], rules: PlanRules) -> int:
+    """Where a series begins that has no checkpoint yet: `INITIAL_LOOKBACK` before its interface was first listed.
+
+    Never behind what an earlier row of its name covers, since no point comes twice; and right there when the name was gone
+    for no longer than LATE_DATA, so that a listing that flaps costs nothing.
+    """
+    begin_ms = max(FIRST_MS, row.active_from_ms - rules.lookback_ms)
+    covered = [bound for each in family if each.id < row.id for bound in each.ends(record_type)]
+    if not covered:
+        return begin_ms
+    covered_ms = max(covered)
+    return covered_ms if row.active_from_ms - covered_ms <= rules.late_ms else max(begin_ms, covered_ms)
+
+
+def _superseded(row: Row, record_type: RecordType, family: Iterable[Row], rules: PlanRules) -> bool:
+    """Whether a later row of the name has had points: what the earlier one still lacks would come before a newer point."""
+    return any(
+        each.id > row.id
+        and (checkpoint_ms := each.checkpoints.get(record_type)) is not None
+        and checkpoint_ms > first_begin(each, record_type, family, rules)
+        for each in family
+    )

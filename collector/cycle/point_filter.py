@@ -1,5 +1,7 @@
-"""Which of Netbeam's points go on the bus: validity first, then the window (SPEC section 4: the consumer stops for good
-at one value that its index refuses, so nothing of the kind may leave)."""
+"""Which of a source's points go on the bus: validity first, then the window.
+
+The consumer stops for good at one value that its index refuses, so nothing of the kind may leave.
+"""
 
 import math
 from collections.abc import Sequence
@@ -22,10 +24,14 @@ class Selection:
     """The points of one window that go out, ascending and each timestamp once; and how many do not, by cause."""
 
     points: list[Point]
+    newest_ms: int | None = None
+    """The newest point inside the window with a valid time, whatever else is wrong with it, but not one without a value."""
     invalid: int = 0
     double: int = 0
     outside: int = 0
     far_outside: int = 0
+    without_value: int = 0
+    """Neither in nor out: the source has no value yet."""
     invalid_example: str = ""
     """The first invalid point, shortened."""
 
@@ -45,6 +51,7 @@ def select(raw: Sequence[object], window: Window) -> Selection:
             and begin_ms <= at < end_ms
             and is_value(into := point[1])
             and is_value(out := point[2])
+            and not (into is None and out is None)
         ):
             if at in chosen:
                 double += 1
@@ -58,7 +65,7 @@ def select(raw: Sequence[object], window: Window) -> Selection:
     if not ascending:
         points.sort(key=lambda point: point[0])
     if not rejected:
-        return Selection(points, double=double)
+        return Selection(points, points[-1][0] if points else None, double=double)
     return _judged(points, double, rejected, window)
 
 
@@ -68,17 +75,35 @@ def is_value(value: object) -> bool:
 
 
 def _judged(points: list[Point], double: int, rejected: list[object], window: Window) -> Selection:
-    invalid = [point for point in rejected if not _is_valid(point)]
-    outside = [point[0] for point in rejected if _is_valid(point)]  # type: ignore[index]
-    far = sum(at < window.begin_ms - FAR_OUTSIDE_MS or at > window.end_ms + FAR_OUTSIDE_MS for at in outside)
-    example = _shown(invalid[0]) if invalid else ""
-    return Selection(points, len(invalid), double, len(outside), far, example)
-
-
-def _is_valid(point: object) -> bool:
-    return (
-        type(point) is list and len(point) >= 3 and is_time(point[0]) and is_value(point[1]) and is_value(point[2])
+    newest_ms = points[-1][0] if points else 0
+    invalid: list[object] = []
+    outside: list[int] = []
+    without_value = 0
+    for point in rejected:
+        at = point[0] if type(point) is list and point and is_time(point[0]) else None
+        inside = at is not None and window.begin_ms <= at < window.end_ms
+        if at is None or not _has_values(point):
+            invalid.append(point)
+            newest_ms = max(newest_ms, at if inside and at is not None else 0)
+        elif inside:
+            without_value += 1
+        else:
+            outside.append(at)
+    return Selection(
+        points,
+        newest_ms or None,
+        invalid=len(invalid),
+        double=double,
+        outside=len(outside),
+        far_outside=sum(at < window.begin_ms - FAR_OUTSIDE_MS or at > window.end_ms + FAR_OUTSIDE_MS for at in outside),
+        without_value=without_value,
+        invalid_example=_shown(invalid[0]) if invalid else "",
     )
+
+
+def _has_values(point: object) -> bool:
+    """Whether a list that begins with a time goes on with in and out as the index takes them, null included."""
+    return isinstance(point, list) and len(point) >= 3 and is_value(point[1]) and is_value(point[2])
 
 
 def _shown(point: object) -> str:

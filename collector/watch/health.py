@@ -41,7 +41,7 @@ def judge(snapshot: Snapshot, now: float) -> Health:
         if waited_s >= INTERVALS_WITHOUT_CYCLE * snapshot.poll_interval_s:
             reasons.append(f"no cycle completed for {duration(waited_s)}; one is due every {duration(snapshot.poll_interval_s)}")
         if snapshot.latest is not None and snapshot.latest.outcome is CycleOutcome.FAILED:
-            why = "; ".join(snapshot.latest.reasons)
+            why = "; ".join(snapshot.latest.texts)
             reasons.append(f"the last cycle failed: {why}" if why else "the last cycle failed")
     return Health(not reasons, snapshot.role, tuple(reasons))
 

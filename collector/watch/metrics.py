@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from collector import __version__
 from collector.core.counters import BUCKETS_S, Count, Counters
+from collector.core.report import WindowOutcome
 from collector.watch.health import asked, judge
 from collector.watch.state import CollectorState, Role, Snapshot
 
@@ -32,7 +33,7 @@ class Description:
     values: tuple[str, ...] = ()
 
 
-_WINDOWS = ("done", "empty", "failed", "returned", "refused", "lost", "moved", "held", "doubted")
+_WINDOWS = tuple(WindowOutcome)
 _REQUESTS = ("ok", "no_content", "timeout", "connection", "status", "unreadable", "refused")
 _LABELS: Mapping[Count, tuple[str, tuple[str, ...]]] = {
     Count.REQUESTS: ("outcome", _REQUESTS),
@@ -48,6 +49,7 @@ _HELP: Mapping[Count, str] = {
     Count.POINTS_REFUSED: "Points that the broker refused, because a queue is full, say.",
     Count.POINTS_INVALID: "Points dropped because the index would refuse them.",
     Count.POINTS_OUTSIDE: "Points dropped because they lay outside the window asked for.",
+    Count.POINTS_WITHOUT_VALUE: "Points without a value of in or out (yet), not published.",
     Count.POINTS_DOUBLE: "Points dropped because their timestamp had come before in the same answer.",
     Count.INTERFACES_PUBLISHED: "Interface messages handed to the broker.",
     Count.INTERFACES_CONFIRMED: "Interface messages that the broker has confirmed.",
@@ -159,12 +161,13 @@ def _last_cycle(snapshot: Snapshot) -> list[tuple[Description, list[Sample]]]:
     last = snapshot.latest
     if last is None:
         return []
-    lags = [(str(kind), lag) for kind, lag in last.lag.items()]
+    lags = [(str(kind), stat, max(0, last.settled_ms - at_ms) / 1000) for kind, reached in last.reached.items()
+            for stat, at_ms in (("worst", reached.worst_ms), ("median", reached.median_ms))]  # fmt: skip
     states = {"active": last.active, "draining": last.draining, "untrusted": last.untrusted, "held_back": last.held_back}
     return [
         (CYCLE_SECONDS, [((), last.seconds)]),
         (CYCLE_DATABASE_SECONDS, [((), last.database_s)]),
-        (LAG, [((kind, stat), s) for kind, lag in lags for stat, s in (("worst", lag.worst_s), ("median", lag.median_s))]),
+        (LAG, [((kind, stat), seconds) for kind, stat, seconds in lags]),
         (INTERFACES, [((state,), number) for state, number in states.items()]),
         (OUTSTANDING, [((), last.outstanding)]),
         (IDLE, [((), last.idle)]),

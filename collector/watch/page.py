@@ -77,7 +77,8 @@ def _state(kind: str, snapshot: Snapshot, health: Health, now_ms: int) -> str:
     reasons = _list(health.reasons)
     latest = snapshot.latest
     if latest and latest.reasons and latest.outcome is not CycleOutcome.FAILED:
-        reasons += f'<p class="soft left">The last cycle left something for the next one:</p>{_list(latest.reasons, "soft")}'
+        left = _list(latest.texts, "soft")
+        reasons += f'<p class="soft left">The last cycle left something for the next one:</p>{left}'
     return (
         f'<section class="state {kind}"><svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="2" '
         f'stroke-linecap="round" stroke-linejoin="round" aria-hidden="true">{_ICONS[kind]}</svg>'
@@ -101,7 +102,7 @@ def _situation(snapshot: Snapshot, now_ms: int) -> str:
 
 
 def _tiles(latest: CycleReport) -> str:
-    worst_s = max((lag.worst_s for lag in latest.lag.values()), default=None)
+    worst_s = max((_behind(latest, each.worst_ms) for each in latest.reached.values()), default=None)
     tiles = [
         ("Points", f"{latest.points:,}", "in the last cycle"),
         ("Duration", duration(latest.seconds), f"database {duration(latest.database_s)}"),
@@ -117,12 +118,17 @@ def _states(latest: CycleReport) -> str:
     return ", ".join(["active", *(f"{number:,} {state}" for number, state in states if number)])
 
 
+def _behind(latest: CycleReport, reached_ms: int) -> float:
+    return max(0, latest.settled_ms - reached_ms) / 1000
+
+
 def _lag(latest: CycleReport) -> str:
-    if not latest.lag:
+    if not latest.reached:
         return _note("The last cycle left no figures.")
     rows = [
-        (_head(kind), _number(duration(lag.median_s)), _number(duration(lag.worst_s)), _number(f"{lag.series:,}"))
-        for kind, lag in latest.lag.items()
+        (_head(kind), _number(duration(_behind(latest, each.median_ms))), _number(duration(_behind(latest, each.worst_ms))),
+         _number(f"{each.series:,}"))
+        for kind, each in latest.reached.items()
     ]
     return _table(("Record type", "Median", "Worst", "Series"), rows, numbers_from=1)
 
@@ -162,7 +168,7 @@ def _cycles(reports: Sequence[CycleReport]) -> str:
     rows = [
         (
             f'<th scope="row"><span class="wide">{utc(each.start_ms, "%Y-%m-%d ")}</span>{utc(each.start_ms, "%H:%M:%S")}</th>',
-            f'<td class="{tones[each.outcome]}">{words[each.outcome]}</td>',
+            f'<td class="{tones[each.outcome or CycleOutcome.CUT]}">{words[each.outcome or CycleOutcome.CUT]}</td>',
             _number(f"{each.seconds:,.0f} s" if each.seconds >= 10 else duration(each.seconds)),
             _number(f"{each.points:,}"),
             _number(f"{undone(each):,}"),

@@ -89,6 +89,12 @@ class CollectorState:
         self._last_completed_ms: int | None = None
         self._reports: deque[CycleReport] = deque(maxlen=KEPT_REPORTS)
         self._latest: CycleReport | None = None
+        self.running: CycleReport | None = None
+        """The report of the cycle that is running."""
+
+    def begin(self, report: CycleReport) -> None:
+        """A cycle has begun."""
+        self.running = report
 
     @property
     def role(self) -> Role:
@@ -116,6 +122,7 @@ class CollectorState:
         """A cycle has ended."""
         with self._lock:
             self._beat = self._monotonic()
+            self.running = None
             self._reports.append(report)
             self._latest = report
             if completed(report):

@@ -123,7 +123,7 @@ def main() -> int:
         time.sleep(0.01)
     cycle = wiring.cycle(config, source, store, publisher, stop, counters, once=False, patience_s=None, beat=lambda: None)
     for line in sys.stdin:
-        print(cycle.run(int(line), math.inf).outcome.value, flush=True)
+        print(cycle.run(int(line), math.inf).outcome, flush=True)
     publisher.close(5)
     store.close()
     return 0

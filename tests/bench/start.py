@@ -9,8 +9,9 @@ from statistics import median
 from collector.commands import wiring
 from collector.config.configuration import Config
 from collector.core.counters import Counters
+from collector.core.model import Held
 from collector.core.shutdown import Stop
-from collector.cycle.reconcile import ReconcileRules, reconcile
+from collector.cycle.reconcile import reconcile
 from tests.bench.results import Results
 from tests.bench.stage import CYCLE_S, SETTINGS, Place, Stage, fill, run_module, settled_ms
 from tests.rig.bus import QUEUE
@@ -60,16 +61,16 @@ def main() -> int:
     stop, counters = Stop(), Counters()
     source, store = wiring.source(config, stop, counters), wiring.store(config, None, stop, counters)
     store.open()
-    rules = ReconcileRules(config.record_types, 1_800_000, CYCLE_S * 1000, config.max_retired_share)
+    rules = wiring.cycle_rules(config).reconcile
     took: dict[str, list[float]] = {"list_s": [], "read_s": [], "reconcile_s": []}
     for _ in range(TIMES):
         began = time.monotonic()
         now_ms = time.time_ns() // 1_000_000
         listing = source.list(now_ms)
         listed = time.monotonic()
-        table = store.read(now_ms)
+        table = store.read(now_ms, config.record_types)
         read = time.monotonic()
-        changes = reconcile(listing, table, {}, rules)
+        changes = reconcile(listing, table, {}, Held(), rules)
         if changes.new or changes.retired:
             raise RuntimeError("something had changed")
         for name, seconds in zip(took, (listed - began, read - listed, time.monotonic() - read), strict=True):

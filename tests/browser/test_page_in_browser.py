@@ -7,13 +7,14 @@ import pytest
 from collector.core.counters import Counters
 from collector.core.model import RecordType
 from collector.core.outage import Outage
-from collector.core.report import CycleOutcome, CycleReport, Lag
+from collector.core.report import CycleOutcome, CycleReport, Reached, Reason, ReasonKind, WindowOutcome
 from collector.core.shutdown import Stop
 from collector.watch.server import WebServer
 from collector.watch.state import CollectorState, Role
 from tests.browser.chromium import Chromium
 
 START_MS = 1_764_000_000_000
+SETTLED_MS = START_MS - 900_000
 HOSTILE = """</title></style><script>alert(1)</script><img src="http://127.0.0.1:9/x" onerror="alert(2)">"""
 LONG = "devices/" + "a" * 60 + "/interfaces/" + "b" * 48
 STATES = ("starting", "working", "standby", "failing")
@@ -48,12 +49,13 @@ def cycle(number: int, outcome: CycleOutcome, *reasons: str) -> CycleReport:
         start_ms=START_MS + number * 900_000,
         seconds=100 + number,
         outcome=outcome,
-        reasons=reasons,
+        reasons=[Reason(each, ReasonKind.FAILURE) for each in reasons],
         active=10_679,
         points=1_000_000 + number,
-        windows={"done": 18_000, "failed": number % 7},
+        windows={WindowOutcome.DONE: 18_000, WindowOutcome.FAILED: number % 7},
         checkpoints_moved=18_000,
-        lag={each: Lag(93_600.0, 60.0, 10_679) for each in RecordType},
+        settled_ms=SETTLED_MS,
+        reached={each: Reached(SETTLED_MS - 93_600_000, SETTLED_MS - 60_000, 10_679) for each in RecordType},
         failing=((LONG, 3), (HOSTILE, 2)),
     )
 

@@ -23,19 +23,19 @@ AT_ONCE = 6
 CRASH = "by an unexpected error|unexpected error"
 
 MAIN = (
-    "cycle.cycle:Cycle._plan@2", "cycle.cycle:reconcile@2", "cycle.rounds:Rounds._advance@3",
+    "cycle.cycle:Cycle._plan@2", "cycle.cycle:reconcile@2", "cycle.checkpoints:Checkpoints.write@3",
     "store.mysql:MysqlStore.advance@2", "store.mysql:MysqlStore.read@3", "commands.run:Daemon._wait_for@2",
-    "cycle.flow_control:Gate.begin@2", "mysql.connector:connect",
+    "cycle.flow_control:FlowControl.begin@2", "mysql.connector:connect",
 )  # fmt: skip
 FETCH_AND_FEED = (
     "source.netbeam.api:Netbeam._ask@30", "source.netbeam.workers:Workers._ask_for@30", "cycle.pipeline:select@30",
-    "cycle.pipeline:traffic_messages@10", "cycle.flow_control:Gate.admit@40", "source.netbeam.workers:Workers.fetch@2",
+    "cycle.pipeline:traffic_messages@10", "cycle.flow_control:FlowControl.admit@40", "source.netbeam.workers:Workers.fetch@2",
     "cycle.interface_messages:interface_message@5", "source.http.connection:Watchdog._look@3",
 )  # fmt: skip
 PUBLISHER = (
     "bus.publisher:AmqpPublisher._tick@2", "bus.publisher:AmqpPublisher._take_inbox@20", "bus.publisher:_write@5",
     "bus.publisher:AmqpPublisher._take_answers@20", "bus.framing:Encoder.encode@5", "bus.confirms:Confirms.settle@5",
-    "cycle.flow_control:Gate.settle@5", "bus.connection:Link._opened", "bus.connection:Link._channel_opened",
+    "cycle.flow_control:FlowControl.settle@5", "bus.connection:Link._opened", "bus.connection:Link._channel_opened",
     "bus.connection:Link._exchange_found", "bus.connection:Link.act@30", "bus.publisher:AmqpPublisher.publish@20",
 )  # fmt: skip
 OTHERS = ("store.mysql:MysqlStore._idle_until", "socketserver:BaseServer.service_actions@3")

@@ -14,7 +14,7 @@ import pytest
 from collector.core.counters import Counters
 from collector.core.errors import ConfigurationError
 from collector.core.outage import Outage
-from collector.core.report import CycleOutcome, CycleReport
+from collector.core.report import CycleOutcome, CycleReport, Reason, ReasonKind
 from collector.core.shutdown import Stop
 from collector.watch.page import CONTENT_SECURITY_POLICY
 from collector.watch.server import MOST_CONNECTIONS, MOST_HEAD_BYTES, WebServer
@@ -100,7 +100,8 @@ def test_health_is_503_with_the_reasons_when_a_cycle_failed_or_a_dependency_is_d
     server: WebServer, state: CollectorState, mysql: Outage
 ) -> None:
     state.enter(Role.WORKING)
-    state.add(CycleReport(start_ms=1_764_000_000_000, seconds=1, outcome=CycleOutcome.FAILED, reasons=("no listing",)))
+    why = [Reason("no listing", ReasonKind.FAILURE)]
+    state.add(CycleReport(start_ms=1_764_000_000_000, seconds=1, outcome=CycleOutcome.FAILED, reasons=why))
     mysql.failed("connection refused")
     status, answer = health(server)
     assert (status, answer["status"], answer["role"]) == (503, "failing", "working")

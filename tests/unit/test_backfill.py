@@ -433,41 +433,6 @@ def test_useless_listing_ends_it_and_prints_the_command(capsys: pytest.CaptureFi
     assert as_request(command_in(capsys.readouterr().out)).begin_ms == BEGIN_MS
 
 
-def silent_from(systems: Systems, *silent: int) -> None:
-    """Let every series be silent in these slices."""
-    begins = {BEGIN_MS + each * SLICE_MS for each in silent}
-    systems.source.points = lambda window: [] if window.begin_ms in begins else three_points(window)
-
-
-def test_slice_in_which_all_fall_silent_is_not_taken_for_published(
-    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-) -> None:
-    systems = Systems(*(active(number) for number in range(1, 5)))
-    silent_from(systems, 1)
-    assert systems.run(end_ms=BEGIN_MS + 3 * SLICE_MS) == 1
-    assert as_request(command_in(capsys.readouterr().out)).begin_ms == BEGIN_MS + SLICE_MS
-    assert f"taken for its failure begin={BEGIN_MS + SLICE_MS}" in caplog.text
-
-
-def test_run_that_goes_on_from_a_silent_slice_takes_its_word_for_it(capsys: pytest.CaptureFixture[str]) -> None:
-    systems = Systems(*(active(number) for number in range(1, 5)))
-    silent_from(systems, 1, 2)
-    systems.run(end_ms=BEGIN_MS + 4 * SLICE_MS)
-    assert systems.go_on(command_in(capsys.readouterr().out)) == 0
-
-
-def test_few_series_may_fall_silent_together() -> None:
-    systems = Systems(*(active(number) for number in range(1, 4)))
-    silent_from(systems, 1)
-    assert systems.run(end_ms=BEGIN_MS + 3 * SLICE_MS) == 0
-
-
-def test_slice_too_short_for_a_point_is_not_silence() -> None:
-    systems = Systems(*(active(number) for number in range(1, 9)))
-    silent_from(systems, 1)
-    assert systems.run(end_ms=BEGIN_MS + SLICE_MS + 20_000) == 0
-
-
 def test_range_without_any_points_is_said(caplog: pytest.LogCaptureFixture) -> None:
     systems = Systems(active(1))
     systems.source.points = no_points

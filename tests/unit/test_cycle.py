@@ -10,9 +10,10 @@ from collector.core.contracts import Outcome
 from collector.core.counters import Count
 from collector.core.errors import AnswerError, CollectorError, UnavailableError
 from collector.core.model import LAST_MS, RecordType, Row, UntrustedRow, Window
-from collector.core.report import CycleOutcome
+from collector.core.report import CycleOutcome, CycleReport
+from collector.core.share import Share
 from tests.fakes import HOUR_MS, MINUTE_MS, NOW_MS, interface, no_points, resource, three_points
-from tests.world import INTERFACES, SETTLED_MS, TRAFFIC, World, behind, hurry
+from tests.world import INTERFACES, SETTLED_MS, TRAFFIC, World, behind, happened, hurry
 
 DAY_MS = 24 * HOUR_MS
 
@@ -30,7 +31,7 @@ def warnings(caplog: pytest.LogCaptureFixture, word: str) -> list[str]:
 def test_pass_lists_reconciles_fetches_and_advances_in_this_order() -> None:
     world = World(behind(1), listed=["devices/new/interfaces/1", resource(1)])
     world.run()
-    assert world.journal == ["list", "read", "apply", "read", "fetch", "advance"]
+    assert world.journal == ["list", "read", "history", "apply", "read", "fetch", "advance"]
 
 
 def test_first_cycle_of_all_makes_rows_publishes_interfaces_and_collects_the_lookback() -> None:
@@ -58,7 +59,7 @@ def test_nothing_due_is_a_complete_cycle() -> None:
     world = World(behind(2, 0))
     report = world.run()
     assert world.asked == []
-    assert (report.outcome, report.reasons) == (CycleOutcome.COMPLETE, ())
+    assert (report.outcome, report.texts) == (CycleOutcome.COMPLETE, ())
 
 
 @pytest.mark.parametrize("error", [UnavailableError("status 502"), AnswerError("listing is empty")])
@@ -70,7 +71,7 @@ def test_listing_that_fails_leaves_the_table_alone_and_the_cycle_goes_on(
     report = world.run()
     assert "apply" not in world.journal
     assert world.checkpoints() == [0, 0, 0]
-    assert (report.outcome, report.listed, report.reasons) == (CycleOutcome.FAILED, None, (f"listing: {error}",))
+    assert (report.outcome, report.listed, report.texts) == (CycleOutcome.FAILED, None, (f"listing: {error}",))
     assert len(warnings(caplog, str(error))) == 1
     assert world.publisher.published(INTERFACES) == 0
 
@@ -94,8 +95,7 @@ def test_row_that_is_no_longer_listed_is_collected_up_to_its_end_and_then_left_a
     report = world.next()
     assert world.asked[asked:] == [1]
     assert report.draining == 0
-    gone = next(window for window in world.source.asked if window.series.row_id == 2)
-    assert world.memory.talks(gone) is None  # forgotten
+    assert all(series.row_id == 1 for series in world.states._states)  # the other one is forgotten
 
 
 def test_name_that_comes_back_is_a_new_row_that_starts_where_the_old_one_ends() -> None:
@@ -139,7 +139,7 @@ def test_only_cycle_retires_nothing_of_a_short_list_and_says_what_would_accept_i
     report = world.run()
     assert all(row.active for row in world.store.rows.values())
     assert report.left_over
-    assert "MAX_RETIRED_SHARE=1" in report.reasons[0]
+    assert "MAX_RETIRED_SHARE=1" in report.texts[0]
     assert warnings(caplog, "second listing") == []
     assert world.checkpoints() == [0] * 40
 
@@ -174,7 +174,7 @@ def test_interface_message_that_is_lost_is_left_for_the_next_cycle() -> None:
     world.publisher.answer = lambda batch: lost.pop() if batch.routing_key == INTERFACES and lost else Outcome.CONFIRMED
     report = world.run()
     assert (report.interface_messages, report.outcome) == (1, CycleOutcome.COMPLETE)
-    assert report.reasons == ("interface messages were not all confirmed",)
+    assert report.texts == ("interface messages were not all confirmed",)
     assert world.checkpoints() == [0, 0]
     again = world.next()
     assert (again.interface_messages, again.left_over) == (1, False)
@@ -212,44 +212,50 @@ def test_table_of_which_no_row_can_be_trusted_fails_the_cycle() -> None:
     world.store.untrusted = (UntrustedRow(8, resource(1), "active_from is ahead of our clock"),)
     report = world.run()
     assert report.outcome is CycleOutcome.FAILED
-    assert report.reasons == ("no active row of the table can be trusted: is the clock right?",)
+    assert report.texts == ("no active row of the table can be trusted: is the clock right?",)
 
 
 def test_few_that_fail_and_are_due_alone_are_no_failure_of_the_whole() -> None:
     up_to_date = [replace(row, checkpoints={RecordType.TRAFFIC: SETTLED_MS}) for row in behind(20, first_id=2)]
     report = World([*behind(1), *up_to_date], lambda window: "status 500").run()
     assert report.outcome is CycleOutcome.COMPLETE
-    assert report.reasons == ("1 windows failed: status 500",)
+    assert report.texts == ("1 window failed: status 500",)
 
 
-def test_lag_is_how_far_active_series_are_behind_and_leaves_idle_ones_out() -> None:
+def lag_s(report: CycleReport) -> tuple[float, float, int]:
+    reached = report.reached[RecordType.TRAFFIC]
+    return (report.settled_ms - reached.worst_ms) / 1000, (report.settled_ms - reached.median_ms) / 1000, reached.series
+
+
+def test_lag_is_how_far_active_series_were_answered_and_leaves_idle_ones_out() -> None:
     world = World(behind(5, HOUR_MS), lambda window: "status 500" if window.series.row_id < 3 else three_points(window))
-    lag = world.run().lag[RecordType.TRAFFIC]
-    assert (lag.worst_s, lag.median_s, lag.series) == (3600, 0, 5)
-    world = World(behind(5), no_points)
+    assert lag_s(world.run()) == (3600, 0, 5)
+    world = World(behind(5, 25 * HOUR_MS), no_points)
     reports = [world.next() for _ in range(8)]
     assert any(report.idle for report in reports)
-    assert reports[0].lag[RecordType.TRAFFIC].worst_s == 1800  # not believed yet
-    for report in reports[1:]:
-        assert report.lag[RecordType.TRAFFIC].worst_s == 0 if report.idle < 5 else RecordType.TRAFFIC not in report.lag
+    for report in reports:
+        assert lag_s(report)[0] == 0 if report.idle < 5 else RecordType.TRAFFIC not in report.reached
 
 
-def test_what_the_backlog_s_limit_skips_counts_as_behind_until_it_is_past() -> None:
-    world = World(behind(1, 40 * DAY_MS), lambda _window: "status 500", max_backlog_ms=30 * DAY_MS)
-    assert world.run().lag[RecordType.TRAFFIC].worst_s == 40 * DAY_MS / 1000
+def test_a_silent_series_counts_once_it_was_answered_and_one_that_talks_from_the_start() -> None:
+    rows = [*behind(1), *behind(1, 2 * DAY_MS, first_id=2), *behind(1, checkpoint=False, first_id=3)]
+    report = World(rows, lambda _window: "status 500").run()
+    assert lag_s(report) == (900, 900, 1)
+    report = World(rows, no_points).run()
+    assert lag_s(report) == (0, 0, 3)
 
 
 def test_cycle_in_which_no_window_got_through_has_failed() -> None:
     report = World(behind(3), lambda _window: "certificate not verified").run()
     assert report.outcome is CycleOutcome.FAILED
-    assert report.reasons == ("no window got through", "3 windows failed: certificate not verified")
+    assert report.texts == ("3 windows failed: certificate not verified", "no window got through")
 
 
 def test_netbeam_that_is_away_fails_the_cycle() -> None:
     world = World(behind(3))
     world.source.outage.failed("timed out")
     report = world.run()
-    assert (report.outcome, report.reasons) == (CycleOutcome.FAILED, ("Netbeam is not available: timed out",))
+    assert (report.outcome, report.texts) == (CycleOutcome.FAILED, ("Netbeam is not available: timed out",))
 
 
 def test_broker_s_short_outage_that_cost_nothing_does_not_fail_the_cycle() -> None:
@@ -258,221 +264,14 @@ def test_broker_s_short_outage_that_cost_nothing_does_not_fail_the_cycle() -> No
     assert not world.run().left_over
 
 
-def silent_after(world: World, cycles: int, row_ids: range) -> None:
-    """Some cycles with points, then none for these rows."""
-    for _ in range(cycles):
-        assert world.next().outcome is CycleOutcome.COMPLETE
-    world.source.points = lambda window: no_points(window) if window.series.row_id in row_ids else three_points(window)
-
-
-def test_silence_of_all_moves_no_checkpoint_of_the_silent_makes_none_idle_and_fails_the_cycle() -> None:
-    world = World(behind(21))
-    silent_after(world, 1, range(1, 12))
-    before = world.checkpoints()
-    for number in range(1, 6):
-        report = world.next()
-        assert world.checkpoints() == before[:11] + [900_000 * (number + 1)] * 10
-        assert (report.outcome, report.windows["held"], report.idle) == (CycleOutcome.FAILED, 11, 0)
-        assert "no points for 11 series" in report.reasons[0]
-    world.source.points = three_points
-    world.next()
-    assert len(set(world.checkpoints())) == 1
-    held = [window for window in world.source.asked if window.series.row_id == 1]
-    assert held[-1].begin_ms == held[1].begin_ms
-
-
-@pytest.mark.parametrize(("rows", "silent"), [(10, 10), (22, 11), (100, 50)])
-def test_few_or_half_that_fall_silent_are_nothing_special(rows: int, silent: int) -> None:
-    world = World(behind(rows))
-    silent_after(world, 1, range(1, silent + 1))
-    assert world.next().windows.get("doubted") == silent
-    assert world.checkpoints() == [900_000] * silent + [900_000 * 2] * (rows - silent)
-    report = world.next()
-    assert report.outcome is CycleOutcome.COMPLETE
-    assert report.windows["empty"] == silent
-    assert set(world.checkpoints()) == {900_000 * 3}
-
-
-def test_silence_that_begins_and_ends_in_mid_round_loses_nothing() -> None:
-    world = World(behind(40))
-    silent_after(world, 1, range(25, 41))
-    assert world.next().windows == {"done": 24, "doubted": 16}  # began when most had been answered
-    world.source.points = no_points
-    assert world.next().windows == {"held": 40}
-    world.source.points = lambda window: no_points(window) if window.series.row_id <= 16 else three_points(window)
-    assert world.next().windows == {"done": 24, "doubted": 16}  # ended when some had been answered
-    world.source.points = three_points
-    assert world.next().windows == {"done": 40}
-    assert set(world.checkpoints()) == {900_000 * 5}
-    began = [{window.begin_ms for window in world.source.asked if window.series.row_id == row_id} for row_id in (1, 20, 40)]
-    assert [len(each) for each in began] == [3, 4, 3]  # what came back empty was asked again from the same beginning
-
-
-def test_silence_that_begins_in_the_first_round_of_a_restart_loses_nothing() -> None:
-    world = World(behind(40), lambda window: three_points(window) if window.series.row_id <= 2 else [])
-    assert world.run().windows == {"done": 2, "doubted": 38}
-    world.source.points = no_points
-    for _ in range(3):
-        assert world.next().windows == {"held": 40}
-    world.source.points = three_points
-    assert world.next().windows == {"done": 40}
-    assert set(world.checkpoints()) == {900_000 * 4}
-
-
-def test_silence_of_all_after_a_first_cycle_that_was_cut_short_holds_back_series_without_a_checkpoint_too() -> None:
-    world = World([*behind(2), *behind(30, checkpoint=False, first_id=3)], no_points)
-    for _ in range(3):
-        assert world.next().windows == {"held": 32}
-    assert world.checkpoints() == [-900_000] * 2 + [None] * 30
-    world.source.points = three_points
-    assert set(world.next().windows) == {"done"}
-    assert set(world.checkpoints()) == {900_000 * 4}
-
-
-@pytest.mark.parametrize("once", [True, False])
-@pytest.mark.parametrize("answered", [8, 20])
-def test_silence_in_a_cycle_that_was_cut_short_is_not_believed_though_it_is_that_of_few(answered: int, once: bool) -> None:
-    world = World([*behind(2), *behind(40, checkpoint=False, first_id=3)], no_points, once=once)
-    world.on_answer(answered, world.stop.set if once else lambda: world.clock.advance(900))
-    assert world.run(900).windows == {"doubted": answered}
-    assert world.checkpoints() == [-900_000] * 2 + [None] * 40
-
-
-@pytest.mark.parametrize("once", [True, False])
-def test_silence_of_those_few_that_a_failing_netbeam_still_answers_is_not_believed(once: bool) -> None:
-    rows = [*behind(2), *behind(40, checkpoint=False, first_id=3)]
-    world = World(rows, lambda window: "status 500" if window.series.row_id > 9 else no_points(window), once=once)
-    assert world.run().windows == {"failed": 33, "doubted": 9}
-    assert world.checkpoints() == [-900_000] * 2 + [None] * 40
-    world = World(rows, lambda window: [three_points(window), "status 500", []][window.series.row_id % 3], once=once)
-    assert world.run().windows["empty"] >= 13  # where others have points, it says something
-
-
-@pytest.mark.parametrize("checkpoint", [True, False])
-def test_one_device_that_always_fails_holds_back_no_silent_ones(checkpoint: bool) -> None:
-    rows = behind(8, checkpoint=checkpoint)
-    world = World(rows, lambda window: "status 500" if window.series.row_id == 1 else no_points(window))
-    for _ in range(3):
-        world.next()
-    assert all(at is not None and at > 0 for at in world.checkpoints()[1:])
-
-
-def test_series_that_is_known_to_be_silent_moves_on_in_a_cycle_that_was_cut_short() -> None:
-    world = World(behind(30), lambda window: no_points(window) if window.series.row_id <= 5 else three_points(window))
-    for _ in range(2):
-        world.next()
-    world.on_answer(5, lambda: world.clock.advance(900))
-    assert world.next(800).windows == {"empty": 5}
-    assert world.checkpoints()[:5] == [900_000 * 3] * 5
-
-
-def test_new_series_that_are_silent_are_no_failure_where_the_others_have_nothing_due() -> None:
-    world = World(behind(12))
-    world.run()
-    world.source.interfaces = {name: interface(name) for name in map(resource, range(1, 31))}
-    world.source.points = no_points
-    report = world.run()
-    assert (report.new, report.outcome, report.windows) == (18, CycleOutcome.COMPLETE, {"empty": 18})
-
-
-def test_cycles_within_one_minute_neither_believe_what_is_doubted_nor_take_it_for_a_failure_of_netbeam() -> None:
-    world = World(behind(40), lambda window: three_points(window) if window.series.row_id <= 20 else [])
-    assert world.run().windows == {"done": 20, "doubted": 20}
-    for _ in range(2):
-        report = world.run()
-        assert (report.windows, report.outcome) == ({"doubted": 20}, CycleOutcome.COMPLETE)
-    world.source.points = no_points
-    assert world.next().windows == {"held": 40}
-    world.source.points = lambda window: three_points(window) if window.series.row_id <= 20 else []
-    assert world.next().windows == {"done": 20, "doubted": 20}
-    assert world.next().windows == {"done": 20, "empty": 20}
-    assert len(set(world.checkpoints())) == 1
-
-
-def test_some_that_fall_silent_cycle_after_cycle_are_no_failure_of_netbeam() -> None:
-    world = World(behind(24))
-    silent_after(world, 1, range(1, 11))
-    assert world.next().windows == {"done": 14, "doubted": 10}
-    world.source.points = lambda window: no_points(window) if window.series.row_id <= 15 else three_points(window)
-    assert world.next().windows == {"done": 9, "doubted": 5, "empty": 10}
-    report = world.next()
-    assert (report.outcome, report.windows) == (CycleOutcome.COMPLETE, {"done": 9, "empty": 15})
-    assert len(set(world.checkpoints())) == 1
-
-
-def test_holes_of_different_series_in_a_backlog_stop_no_catching_up() -> None:
-    def holes(window: Window) -> list[object]:
-        hole = (SETTLED_MS - window.begin_ms) // (6 * HOUR_MS) == (10 if window.series.row_id <= 15 else 6)
-        return no_points(window) if hole and window.series.row_id <= 30 else three_points(window)
-
-    world = World(behind(50, 72 * HOUR_MS), holes)
-    reports = [world.next() for _ in range(6)]
-    assert {report.outcome for report in reports} == {CycleOutcome.COMPLETE}
-    assert set(world.checkpoints()) == {900_000 * 6}
-
-
-def test_points_that_did_not_get_to_the_bus_end_a_doubt() -> None:
-    world = World(behind(30))
-    silent_after(world, 1, range(1, 2))
-    assert world.next().windows == {"done": 29, "doubted": 1}
-    world.source.points = three_points
-    world.outcomes(*[Outcome.LOST] * 30)
-    assert world.next().windows == {"lost": 30}
-    world.source.points = lambda window: no_points(window) if window.series.row_id == 1 else three_points(window)
-    assert world.next().windows == {"done": 29, "doubted": 1}
-
-
-def test_doubts_are_forgotten_where_another_collector_may_have_worked() -> None:
-    world = World(behind(30))
-    silent_after(world, 1, range(1, 2))
-    world.next()
-    world.cycle.forget_lately()
-    assert world.next().windows == {"done": 29, "doubted": 1}
-
-
-@pytest.mark.parametrize("once", [True, False])
-@pytest.mark.parametrize(("rows", "talking", "held"), [(11, 0, True), (10, 0, False), (11, 1, False)])
-def test_where_no_earlier_cycle_is_known_all_of_more_than_ten_with_a_checkpoint_must_be_silent(
-    rows: int, talking: int, held: bool, once: bool
-) -> None:
-    world = World(behind(rows), lambda window: three_points(window) if window.series.row_id <= talking else [], once=once)
-    report = world.run()
-    assert report.windows.get("held", 0) == (rows if held else 0)
-    silent = -900_000 if held or not once else 0
-    assert world.checkpoints() == [0] * talking + [silent] * (rows - talking)
-    assert report.left_over is held
-
-
-def test_new_rows_without_points_are_no_silence() -> None:
-    world = World(listed=[resource(number) for number in range(1, 30)], points=no_points)
-    assert world.run().windows == {"empty": 29}
-    assert world.next().outcome is CycleOutcome.COMPLETE
-
-
-def test_points_that_did_not_get_to_the_bus_were_heard_all_the_same() -> None:
-    world = World(behind(40))
-    silent_after(world, 1, range(1, 13))
-    world.outcomes(*[Outcome.LOST] * 20)
-    report = world.next()
-    assert report.windows == {"doubted": 12, "lost": 20, "done": 8}
-
-
-def test_silence_in_the_second_round_holds_back_that_round_only() -> None:
-    end_ms = SETTLED_MS - 6 * HOUR_MS
-    world = World(behind(12, 12 * HOUR_MS), lambda window: three_points(window) if window.begin_ms < end_ms else [])
-    report = world.run()
-    assert set(world.checkpoints()) == {-6 * HOUR_MS}
-    assert report.windows == {"done": 12, "held": 12}
-
-
 def test_report_s_line_and_counts_tell_the_same() -> None:
     world = World(behind(4), lambda w: {1: "status 500", 2: []}.get(w.series.row_id, three_points(w)))
     report = world.run()
-    assert report.windows == {"failed": 1, "doubted": 1, "done": 2}
+    assert happened(report) == {"failed": 1, "empty": 1, "done": 2}
     counted = {outcome: world.counters.get(Count.WINDOWS, outcome) for outcome in report.windows}
     assert counted == report.windows
     assert world.counters.get(Count.CYCLES, "complete") == 1
-    assert "windows=4 windows_done=2 windows_doubted=1 windows_failed=1" in report.line()
+    assert "windows=4 windows_done=2 windows_empty=1 windows_failed=1" in report.line()
 
 
 def test_series_with_the_most_failures_are_named_first() -> None:
@@ -490,3 +289,34 @@ def test_hand_made_row_at_the_edge_of_time_does_not_end_the_cycle() -> None:
     world = World([Row(1, resource(1), 10**12), Row(2, resource(2), LAST_MS)], max_window_ms=NOW_MS)
     assert world.run().outcome is CycleOutcome.COMPLETE
     assert world.source.asked[0].begin_ms == 10**12
+
+
+def test_a_share_reconciles_collects_and_announces_its_own_interfaces_alone() -> None:
+    names = [resource(number) for number in range(1, 31)]
+    worlds = [World(listed=names, share=Share(number, 3)) for number in (1, 2, 3)]
+    mine = []
+    for world in worlds:
+        report = world.run()
+        held = {row.name for row in world.store.rows.values()}
+        assert {window.series.name for window in world.source.asked} == held
+        assert world.publisher.published(INTERFACES) == report.listed == report.active == len(held)
+        mine.append(held)
+    assert sum(map(len, mine)) == 30
+    assert set().union(*mine) == set(names)
+
+
+def test_rows_of_other_shares_are_neither_retired_nor_collected() -> None:
+    world = World(behind(30), listed=[resource(1)], share=Share(1, 3))
+    world.run()
+    foreign = [row for row in world.store.rows.values() if not Share(1, 3).holds(row.name)]
+    assert all(row.active and row.checkpoints[RecordType.TRAFFIC] == SETTLED_MS - 900_000 for row in foreign)
+
+
+def test_dropped_points_are_ten_lines_a_cycle_and_one_with_the_count(caplog: pytest.LogCaptureFixture) -> None:
+    world = World(behind(40), lambda window: [[window.begin_ms, "x", 1]])
+    world.run()
+    lines = warnings(caplog, "points dropped")
+    assert len(lines) == 11
+    assert lines[-1].endswith("count=30")
+    world.next()
+    assert len(warnings(caplog, "points dropped")) == 22

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from collector.core.report import CycleOutcome, CycleReport
+from collector.core.report import CycleOutcome, CycleReport, Reason, ReasonKind
 from collector.watch.health import alive, judge
 from collector.watch.state import Dependency, Role, Snapshot
 
@@ -28,7 +28,8 @@ def dependency(name: str, down: bool = True, error: str = "connection refused") 
 
 
 def cycle(outcome: CycleOutcome, reasons: tuple[str, ...] = ()) -> CycleReport:
-    return CycleReport(start_ms=START_MS, seconds=1, outcome=outcome, reasons=reasons)
+    why = [Reason(each, ReasonKind.FAILURE) for each in reasons]
+    return CycleReport(start_ms=START_MS, seconds=1, outcome=outcome, reasons=why)
 
 
 def test_working_collector_is_ok_within_three_intervals() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from collector.core.counters import Count
 from collector.core.model import RecordType
-from collector.core.report import CycleOutcome, CycleReport, Lag
+from collector.core.report import CycleOutcome, CycleReport, Reached, Reason, ReasonKind, WindowOutcome
 from collector.watch.charts import FEWEST_SLOTS
 from collector.watch.format import MOST_CHARACTERS, duration, escape, utc
 from collector.watch.health import Health, judge
@@ -19,6 +19,7 @@ from collector.watch.state import Dependency, Role, Snapshot
 from collector.watch.style import STYLE
 
 START_MS = 1_764_000_000_000
+SETTLED_MS = START_MS - 900_000
 NOW_MS = START_MS + 7_200_000
 HOSTILE = """</title><script>alert("1")</script><img src=x onerror='alert(2)'>&amp;"""
 CYCLE = CycleReport(
@@ -29,11 +30,21 @@ CYCLE = CycleReport(
     draining=12,
     points=571_765,
     idle=4_669,
-    windows={"done": 18_000, "empty": 400, "failed": 3, "refused": 2},
+    windows={WindowOutcome.DONE: 18_000, WindowOutcome.EMPTY: 400, WindowOutcome.FAILED: 3, WindowOutcome.REFUSED: 2},
     database_s=3.2,
-    lag={RecordType.TRAFFIC: Lag(1830.0, 60.0, 6010), RecordType.DISCARDS: Lag(93_600.0, 0.0, 6011)},
+    settled_ms=SETTLED_MS,
+    reached={
+        RecordType.TRAFFIC: Reached(SETTLED_MS - 1_830_000, SETTLED_MS - 60_000, 6010),
+        RecordType.DISCARDS: Reached(SETTLED_MS - 93_600_000, SETTLED_MS, 6011),
+    },
     failing=(("devices/albq-cr5/interfaces/1%2F1%2F1", 3), ("devices/amst-cr5/interfaces/lo0", 2)),
 )
+
+def leaving(text: str) -> list[Reason]:
+    """What a cycle leaves for the next one."""
+    return [Reason(text, ReasonKind.LEFT)]
+
+
 UP = Dependency(name="MySQL", down=False, up_once=True, since_ms=START_MS, last_error="")
 WORKING = Snapshot(
     role=Role.WORKING,
@@ -140,7 +151,7 @@ def test_standby_says_that_it_is_one_and_does_not_vouch_for_netbeam() -> None:
 
 def test_failing_collector_says_why() -> None:
     down = Dependency(name="RabbitMQ", down=True, up_once=True, since_ms=START_MS, last_error="connection refused")
-    failed = replace(CYCLE, outcome=CycleOutcome.FAILED, reasons=("the listing failed",))
+    failed = replace(CYCLE, outcome=CycleOutcome.FAILED, reasons=leaving("the listing failed"))
     page = read(replace(WORKING, latest=failed, reports=(CYCLE, failed), dependencies=(UP, down)), at=2700.0)
     assert "Needs attention" in page.text
     assert "RabbitMQ is down since 2025-11-24 16:00:00 UTC: connection refused" in page.text
@@ -156,7 +167,7 @@ def test_standby_that_could_not_take_over_needs_attention() -> None:
 
 
 def test_what_a_cycle_left_for_the_next_is_said_without_alarm() -> None:
-    left = replace(CYCLE, outcome=CycleOutcome.CUT, reasons=("cut short, 300 windows outstanding",), checkpoints_moved=9)
+    left = replace(CYCLE, outcome=CycleOutcome.CUT, reasons=leaving("cut short, 300 windows outstanding"), checkpoints_moved=9)
     page = read(replace(WORKING, latest=left, reports=(left,)))
     assert "The last cycle left something for the next one: cut short, 300 windows outstanding" in page.text
     assert ("class", "state ok") in page.attributes
@@ -176,7 +187,7 @@ def test_totals_since_the_start_come_from_the_tally() -> None:
 
 
 def test_hostile_names_and_errors_stay_text() -> None:
-    failed = replace(CYCLE, outcome=CycleOutcome.FAILED, reasons=(HOSTILE,), failing=((HOSTILE, 1),))
+    failed = replace(CYCLE, outcome=CycleOutcome.FAILED, reasons=leaving(HOSTILE), failing=((HOSTILE, 1),))
     down = Dependency(name=HOSTILE, down=True, up_once=True, since_ms=START_MS, last_error=HOSTILE)
     page = read(replace(WORKING, latest=failed, reports=(failed,), dependencies=(down,)))
     assert not {"script", "img"} & set(page.tags)
@@ -187,7 +198,7 @@ def test_hostile_names_and_errors_stay_text() -> None:
 def test_text_that_cannot_be_printed_or_has_no_end_is_made_fit() -> None:
     assert escape("a\ud800b\x00c\x1b[31m\nd") == "a\ufffdb\ufffdc\ufffd[31m d"
     assert len(escape("x" * 10_000)) == MOST_CHARACTERS + 1
-    render(replace(WORKING, latest=replace(CYCLE, reasons=("\udcff",))), Health(True, Role.WORKING), {}, NOW_MS).encode()
+    render(replace(WORKING, latest=replace(CYCLE, reasons=leaving("\udcff"))), Health(True, Role.WORKING), {}, NOW_MS).encode()
 
 
 def test_many_reasons_are_cut_with_their_number() -> None:

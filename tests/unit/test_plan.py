@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.core.model import FIRST_MS, RecordType, Row, Series, Table, Window
+from collector.core.model import FIRST_MS, RecordType, Row, Series, Window
 from collector.cycle.plan import PlanRules, Span, begin_of, collected, settled_ms, spans
 from tests.fakes import HOUR_MS, MINUTE_MS, NOW_MS
 
 TRAFFIC, ERRORS = RecordType.TRAFFIC, RecordType.ERRORS
 DAY_MS = 24 * HOUR_MS
-RULES = PlanRules((TRAFFIC,), 900_000, 1_800_000, 6 * HOUR_MS, 30 * DAY_MS)
+RULES = PlanRules((TRAFFIC,), 900_000, 1_800_000, 6 * HOUR_MS, 30 * DAY_MS, DAY_MS)
 SETTLED = NOW_MS - 900_000
 LISTED = NOW_MS - HOUR_MS
 
@@ -53,7 +53,7 @@ def test_windows_end_a_settle_delay_ago_on_the_minute(now_ms: int, settle_ms: in
 def test_window_goes_from_the_checkpoint_or_the_lookback_to_the_settled_time_or_the_row_s_end(
     rows: list[Row], begin_ms: int | None, end_ms: int | None
 ) -> None:
-    due = spans(Table(tuple(rows)), NOW_MS, RULES)
+    due = spans(rows, {}, NOW_MS, RULES)
     assert [(span.begin_ms, span.end_ms) for span in due] == ([] if begin_ms is None else [(begin_ms, end_ms)])
     assert [span.checkpoint_ms for span in due] == [row.checkpoints.get(TRAFFIC) for row in rows][: len(due)]
 
@@ -62,31 +62,58 @@ def test_window_goes_from_the_checkpoint_or_the_lookback_to_the_settled_time_or_
     ("earlier", "begin_ms"),
     [
         ([], LISTED - 1_800_000),
-        ([Row(1, "a", 0, LISTED - 2 * HOUR_MS)], LISTED - 1_800_000),
+        ([Row(1, "a", 0, LISTED - DAY_MS - 1)], LISTED - 1_800_000),
+        ([Row(1, "a", 0, LISTED - DAY_MS)], LISTED - DAY_MS),
         ([Row(1, "a", 0, LISTED - 60_001)], LISTED - 60_001),
         ([Row(1, "a", 0, LISTED - 2 * HOUR_MS, {TRAFFIC: LISTED - 9})], LISTED - 9),
-        ([Row(1, "a", 0, LISTED - 2 * HOUR_MS, {ERRORS: LISTED - 9})], LISTED - 1_800_000),
+        ([Row(1, "a", 0, LISTED - 2 * HOUR_MS, {ERRORS: LISTED - 9})], LISTED - 2 * HOUR_MS),
         ([Row(1, "a", 0, LISTED - 8), Row(2, "a", 0, LISTED - 7), Row(3, "a", 0, LISTED - 9)], LISTED - 7),
+        ([Row(10, "a", 0, LISTED - 7)], LISTED - 1_800_000),
     ],
 )
-def test_row_without_checkpoint_never_goes_back_behind_an_earlier_row_of_its_name(earlier: list[Row], begin_ms: int) -> None:
-    assert begin_of(Row(9, "a", LISTED), TRAFFIC, earlier, 1_800_000) == begin_ms
+def test_row_without_checkpoint_begins_where_its_name_ended_unless_that_is_long_ago(earlier: list[Row], begin_ms: int) -> None:
+    assert begin_of(Row(9, "a", LISTED), TRAFFIC, earlier, RULES) == begin_ms
+
+
+def test_a_long_lookback_still_does_not_go_back_behind_an_earlier_row() -> None:
+    rules = dataclasses.replace(RULES, lookback_ms=40 * DAY_MS, late_ms=0)
+    assert begin_of(Row(9, "a", LISTED), TRAFFIC, [Row(1, "a", 0, LISTED - 2 * DAY_MS)], rules) == LISTED - 2 * DAY_MS
+
+
+def test_drained_rows_of_a_name_count_though_the_table_leaves_them_out() -> None:
+    history = {"a": (Row(1, "a", 0, LISTED - 7),)}
+    (span,) = spans([Row(9, "a", LISTED)], history, NOW_MS, RULES)
+    assert span.begin_ms == LISTED - 7
+
+
+@pytest.mark.parametrize(
+    ("later", "collected_still"),
+    [
+        (Row(2, "a", LISTED), True),
+        (Row(2, "a", LISTED, None, {TRAFFIC: LISTED - 60_000}), True),
+        (Row(2, "a", LISTED, None, {TRAFFIC: LISTED - 59_999}), False),
+        (Row(2, "a", LISTED, None, {ERRORS: LISTED + 60_000}), True),
+    ],
+)
+def test_a_retired_row_is_collected_until_a_later_row_of_its_name_has_had_points(later: Row, collected_still: bool) -> None:
+    row = Row(1, "a", LISTED - DAY_MS, LISTED - 60_000, {TRAFFIC: LISTED - HOUR_MS})
+    assert [span.series.row_id for span in spans([row, later], {}, NOW_MS, RULES)][:1] == ([1] if collected_still else [2])
 
 
 def test_checkpoint_counts_even_behind_an_earlier_row() -> None:
-    assert begin_of(at(LISTED - HOUR_MS, 9), TRAFFIC, [Row(1, "a", 0, LISTED)], 1_800_000) == LISTED - HOUR_MS
+    assert begin_of(at(LISTED - HOUR_MS, 9), TRAFFIC, [Row(1, "a", 0, LISTED)], RULES) == LISTED - HOUR_MS
 
 
 def test_lookback_ends_where_times_of_13_digits_begin() -> None:
     unlimited = dataclasses.replace(RULES, lookback_ms=2 * NOW_MS, max_backlog_ms=0)
-    (span,) = spans(Table((Row(1, "a", LISTED),)), NOW_MS, unlimited)
+    (span,) = spans((Row(1, "a", LISTED),), {}, NOW_MS, unlimited)
     assert span.window(RULES.max_window_ms).begin_ms == FIRST_MS
 
 
 def test_row_s_series_come_by_record_type_with_their_own_checkpoints() -> None:
     rules = dataclasses.replace(RULES, record_types=(ERRORS, TRAFFIC))
     rows = (Row(2, "b", LISTED, None, {TRAFFIC: SETTLED - 5, ERRORS: SETTLED - 6}), at(SETTLED - 7, 1))
-    due = spans(Table(rows), NOW_MS, rules)
+    due = spans(rows, {}, NOW_MS, rules)
     assert [(span.series.name, span.series.record_type, SETTLED - span.begin_ms) for span in due] == [
         ("a", ERRORS, SETTLED - LISTED + 1_800_000), ("a", TRAFFIC, 7), ("b", ERRORS, 6), ("b", TRAFFIC, 5)
     ]  # fmt: skip
@@ -94,7 +121,8 @@ def test_row_s_series_come_by_record_type_with_their_own_checkpoints() -> None:
 
 def test_of_two_active_rows_of_one_name_the_lower_id_is_collected() -> None:
     rows = [at(SETTLED - 5, 3), at(SETTLED - 9, 2), at(SETTLED - 7, 1, until_ms=SETTLED - 6), at(SETTLED - 4, 4, "A")]
-    assert [(row.id, [each.id for each in earlier]) for row, earlier in collected(rows)] == [(1, []), (2, [1]), (4, [])]
+    found = {row.id: [each.id for each in family] for row, family in collected(rows)}
+    assert found == {1: [1, 2, 3], 2: [1, 2, 3], 4: [4]}
 
 
 @pytest.mark.parametrize(
@@ -104,7 +132,7 @@ def test_of_two_active_rows_of_one_name_the_lower_id_is_collected() -> None:
 def test_series_further_behind_than_the_backlog_s_limit_starts_there(behind_ms: int, limit_ms: int, skipped: bool) -> None:
     rules = dataclasses.replace(RULES, max_backlog_ms=limit_ms)
     begin_ms = SETTLED - behind_ms
-    (span,) = spans(Table((at(begin_ms),)), NOW_MS, rules)
+    (span,) = spans((at(begin_ms),), {}, NOW_MS, rules)
     assert span.begin_ms == (SETTLED - limit_ms if skipped else begin_ms)
     assert span.skipped_from_ms == (begin_ms if skipped else None)
     assert span.window(RULES.max_window_ms).checkpoint_ms == begin_ms
@@ -115,7 +143,7 @@ def test_series_further_behind_than_the_backlog_s_limit_starts_there(behind_ms: 
     most_ms=st.lists(st.integers(DAY_MS // 4, 3 * DAY_MS), min_size=1, max_size=5),
     known=st.booleans(),
 )
-def test_windows_tile_their_span_exactly_and_each_begins_at_the_checkpoint_that_the_last_one_leaves(
+def test_windows_tile_their_span_exactly(
     begin_ms: int, most_ms: list[int], known: bool
 ) -> None:
     first = Span(Series(1, "a", TRAFFIC), begin_ms, SETTLED, begin_ms if known else None)
@@ -127,7 +155,7 @@ def test_windows_tile_their_span_exactly_and_each_begins_at_the_checkpoint_that_
     edges = [begin_ms, *(tile.end_ms for tile in tiles)]
     assert [tile.begin_ms for tile in tiles] == edges[:-1]
     assert edges[-1] == SETTLED
-    assert [tile.checkpoint_ms for tile in tiles] == [first.checkpoint_ms, *edges[1:-1]]
+    assert {tile.checkpoint_ms for tile in tiles} == {first.checkpoint_ms}
     assert all(tile.end_ms - tile.begin_ms <= max(most_ms) for tile in tiles)
 
 
@@ -139,7 +167,7 @@ rows = st.builds(Row, st.integers(1, 9), st.sampled_from("ab"), instants, st.non
 @given(table=st.lists(rows, max_size=6, unique_by=lambda row: row.id), backlog_ms=st.sampled_from([0, DAY_MS, 30 * DAY_MS]))
 def test_of_any_table_each_span_is_settled_within_its_row_and_unique(table: list[Row], backlog_ms: int) -> None:
     rules = dataclasses.replace(RULES, record_types=(TRAFFIC, ERRORS), max_backlog_ms=backlog_ms)
-    due = spans(Table(tuple(table)), NOW_MS, rules)
+    due = spans(table, {}, NOW_MS, rules)
     assert len({span.series for span in due}) == len(due)
     by_id = {row.id: row for row in table}
     for span in due:

@@ -1,26 +1,35 @@
 """What a listing changes in the table."""
 
 import dataclasses
-from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.core.model import Changes, Listing, NewRow, RecordType, Retirement, Row, Table, UntrustedRow
+from collector.core.model import Changes, Held, Listing, NewRow, RecordType, Retirement, Row, Table, UntrustedRow
 from collector.cycle.reconcile import ReconcileRules, reconcile
 from tests.fakes import HOUR_MS, NOW_MS, FakeStore, interface
 
 POLL_MS = 900_000
+DAY_MS = 24 * HOUR_MS
 LOOKBACK_MS = 1_800_000
 TYPES = (RecordType.TRAFFIC, RecordType.ERRORS)
-RULES = ReconcileRules(TYPES, LOOKBACK_MS, POLL_MS, 0.2)
+RULES = ReconcileRules(TYPES, LOOKBACK_MS, POLL_MS, DAY_MS, 0.2)
 ACCEPT_ALL = dataclasses.replace(RULES, max_retired_share=1.0)
 BEFORE = NOW_MS - HOUR_MS
 
 
 def listing(*names: str, at: int = NOW_MS) -> Listing:
     return Listing(at, {name: interface(name) for name in names})
+
+
+def reconciled(listing: Listing, table: Table, held: Held, rules: ReconcileRules) -> Changes:
+    """With the newest checkpoint and the history that the store would know."""
+    newest_ms = max((each for row in table.rows for each in row.checkpoints.values()), default=table.newest_ms)
+    history: dict[str, tuple[Row, ...]] = {}
+    for row in table.rows:
+        history[row.name] = (*history.get(row.name, ()), row)
+    return reconcile(listing, dataclasses.replace(table, newest_ms=newest_ms), history, held, rules)
 
 
 def active(row_id: int, name: str) -> Row:
@@ -44,16 +53,16 @@ def gone(row_id: int, name: str) -> Row:
     ],
 )
 def test_new_names_become_rows_and_unlisted_rows_retire(listed: str, rows: list[Row], new: list[str], retired: list[int]) -> None:
-    changes = reconcile(listing(*listed), Table(tuple(rows)), {}, RULES)
+    changes = reconciled(listing(*listed), Table(tuple(rows)), Held(), RULES)
     assert changes.new == tuple(NewRow(name, NOW_MS) for name in new)
     names = {row.id: row.name for row in rows}
     assert changes.retired == tuple(Retirement(row_id, names[row_id], NOW_MS) for row_id in retired)
-    assert changes.held == {}
+    assert not changes.held
 
 
 def test_row_that_cannot_be_trusted_is_neither_retired_nor_given_a_rival() -> None:
     table = Table((active(1, "a"),), (UntrustedRow(2, "b", "why"), UntrustedRow(3, "c", "why")))
-    assert reconcile(listing("a", "b"), table, {}, RULES) == Changes()
+    assert reconciled(listing("a", "b"), table, Held(), RULES) == Changes()
 
 
 def table_of(count: int) -> Table:
@@ -78,38 +87,38 @@ def without(table: Table, missing: range, *more: str, at: int = NOW_MS) -> Listi
 def test_too_many_at_once_are_held_back(rows: int, missing: int, share: float, held: int) -> None:
     table = table_of(rows)
     rules = dataclasses.replace(RULES, max_retired_share=share)
-    changes = reconcile(without(table, range(1, missing + 1), "new"), table, {}, rules)
+    changes = reconciled(without(table, range(1, missing + 1), "new"), table, Held(), rules)
     assert (len(changes.held), len(changes.retired)) == (held, missing - held)
     assert [row.name for row in changes.new] == ["new"]
-    assert set(changes.held.values()) <= {NOW_MS}
+    assert set(changes.held.missing.values()) <= {NOW_MS}
 
 
 def test_second_listing_an_interval_later_retires_what_both_lack_at_the_first_one_s_time() -> None:
     table = table_of(50)
-    held = reconcile(without(table, range(1, 41)), table, {}, RULES).held
+    held = reconciled(without(table, range(1, 41)), table, Held(), RULES).held
     later = NOW_MS + POLL_MS
-    changes = reconcile(without(table, range(21, 51), at=later), table, held, RULES)
+    changes = reconciled(without(table, range(21, 51), at=later), table, held, RULES)
     assert changes.retired == tuple(Retirement(number, f"a/{number}", NOW_MS) for number in range(21, 41)) + tuple(
         Retirement(number, f"a/{number}", later) for number in range(41, 51)
     )
-    assert changes.held == {}
+    assert not changes.held
 
 
 def test_what_only_the_second_listing_lacks_is_held_back_anew_when_it_is_too_much() -> None:
     table = table_of(50)
-    held = reconcile(without(table, range(1, 21)), table, {}, RULES).held
+    held = reconciled(without(table, range(1, 21)), table, Held(), RULES).held
     later = NOW_MS + POLL_MS
-    changes = reconcile(without(table, range(20, 51), at=later), table, held, RULES)
+    changes = reconciled(without(table, range(20, 51), at=later), table, held, RULES)
     assert changes.retired == (Retirement(20, "a/20", NOW_MS),)
-    assert changes.held == {f"a/{number}": later for number in range(21, 51)}
+    assert changes.held.missing == {f"a/{number}": later for number in range(21, 51)}
 
 
 def test_listings_less_than_an_interval_apart_are_not_two_and_the_first_one_s_time_stays() -> None:
     table = table_of(50)
-    held = reconcile(without(table, range(1, 41)), table, {}, RULES).held
-    soon = reconcile(without(table, range(1, 41), at=NOW_MS + POLL_MS // 2), table, held, RULES)
+    held = reconciled(without(table, range(1, 41)), table, Held(), RULES).held
+    soon = reconciled(without(table, range(1, 41), at=NOW_MS + POLL_MS // 2), table, held, RULES)
     assert (soon.retired, soon.held) == ((), held)
-    then = reconcile(without(table, range(1, 41), at=NOW_MS + POLL_MS), table, soon.held, RULES)
+    then = reconciled(without(table, range(1, 41), at=NOW_MS + POLL_MS), table, soon.held, RULES)
     assert {retirement.active_until_ms for retirement in then.retired} == {NOW_MS}
     assert len(then.retired) == 40
 
@@ -118,25 +127,25 @@ def test_listings_less_than_an_interval_apart_are_not_two_and_the_first_one_s_ti
 def test_clock_s_jitter_does_not_cost_another_interval(poll_ms: int, early_ms: int) -> None:
     rules = dataclasses.replace(RULES, poll_ms=poll_ms)
     table = table_of(50)
-    held = reconcile(without(table, range(1, 41)), table, {}, rules).held
+    held = reconciled(without(table, range(1, 41)), table, Held(), rules).held
     second = NOW_MS + poll_ms - early_ms
-    assert len(reconcile(without(table, range(1, 41), at=second), table, held, rules).retired) == 40
-    assert not reconcile(without(table, range(1, 41), at=second - 1), table, held, rules).retired
+    assert len(reconciled(without(table, range(1, 41), at=second), table, held, rules).retired) == 40
+    assert not reconciled(without(table, range(1, 41), at=second - 1), table, held, rules).retired
 
 
 def test_what_comes_back_in_between_starts_from_the_beginning() -> None:
     table = table_of(50)
-    held = reconcile(without(table, range(1, 41)), table, {}, RULES).held
-    back = reconcile(without(table, range(0), at=NOW_MS + POLL_MS), table, held, RULES)
+    held = reconciled(without(table, range(1, 41)), table, Held(), RULES).held
+    back = reconciled(without(table, range(0), at=NOW_MS + POLL_MS), table, held, RULES)
     assert back == Changes()
-    again = reconcile(without(table, range(1, 41), at=NOW_MS + 2 * POLL_MS), table, back.held, RULES)
+    again = reconciled(without(table, range(1, 41), at=NOW_MS + 2 * POLL_MS), table, back.held, RULES)
     assert not again.retired
-    assert set(again.held.values()) == {NOW_MS + 2 * POLL_MS}
+    assert set(again.held.missing.values()) == {NOW_MS + 2 * POLL_MS}
 
 
 def test_clock_that_was_set_back_never_ends_a_row_before_it_began() -> None:
     row = Row(1, "a", NOW_MS + HOUR_MS)
-    assert reconcile(listing("b"), Table((row,)), {}, RULES).retired == (Retirement(1, "a", NOW_MS + HOUR_MS),)
+    assert reconciled(listing("b"), Table((row,)), Held(), RULES).retired == (Retirement(1, "a", NOW_MS + HOUR_MS),)
 
 
 NEWEST = NOW_MS - 5 * HOUR_MS
@@ -157,7 +166,7 @@ NEWEST = NOW_MS - 5 * HOUR_MS
 def test_after_an_absence_longer_than_the_lookback_new_rows_start_at_the_newest_checkpoint(
     rows: list[Row], start: int | None
 ) -> None:
-    (new,) = reconcile(listing("a", "b", "c"), Table((*rows, active(9, "c"), active(8, "b"))), {}, RULES).new
+    (new,) = reconciled(listing("a", "b", "c"), Table((*rows, active(9, "c"), active(8, "b"))), Held(), RULES).new
     assert new == NewRow("a", NOW_MS, {} if start is None else dict.fromkeys(TYPES, start))
 
 
@@ -166,7 +175,7 @@ def test_after_an_absence_a_name_that_comes_back_does_not_go_behind_its_earlier_
         Row(1, "a", NEWEST - HOUR_MS, NEWEST - 7, {RecordType.TRAFFIC: NEWEST - 9}),
         Row(2, "a", NEWEST - 6, NEWEST + 5, {RecordType.TRAFFIC: NEWEST, RecordType.ERRORS: NEWEST}),
     )
-    (new,) = reconcile(listing("a"), Table(earlier), {}, RULES).new
+    (new,) = reconciled(listing("a"), Table(earlier), Held(), RULES).new
     assert new.checkpoints == {RecordType.TRAFFIC: NEWEST + 5, RecordType.ERRORS: NEWEST + 5}
 
 
@@ -180,11 +189,11 @@ def test_after_each_listing_exactly_the_listed_names_have_one_active_row(listing
     for each in listings:
         at += POLL_MS
         history = {row.id: row for row in store.read(at).rows if not row.active}
-        store.apply(reconcile(listing(*each, at=at), store.read(at), {}, ACCEPT_ALL))
+        store.apply(reconciled(listing(*each, at=at), store.read(at), Held(), ACCEPT_ALL))
         rows = store.read(at).rows
         assert sorted(row.name for row in rows if row.active) == sorted(each)
         assert all(store.rows[row_id] == row for row_id, row in history.items())
-        assert reconcile(listing(*each, at=at + 1), store.read(at), {}, ACCEPT_ALL) == Changes()
+        assert reconciled(listing(*each, at=at + 1), store.read(at), Held(), ACCEPT_ALL) == Changes()
 
 
 @given(listings=st.lists(names, min_size=2, max_size=8), share=st.sampled_from([0.0, 0.2]))
@@ -193,16 +202,89 @@ def test_with_the_brake_on_no_name_is_lost_and_nobody_is_retired_by_one_listing(
 ) -> None:
     rules = dataclasses.replace(RULES, max_retired_share=share)
     store, at = FakeStore(*(active(number, f"x/{number}") for number in range(1, 31))), NOW_MS
-    held: Mapping[str, int] = {}
+    held = Held()
     lacked: set[str] = set()
     for each in listings:
         at += POLL_MS
         table = store.read(at)
-        changes = reconcile(listing(*each, at=at), table, held, rules)
+        changes = reconciled(listing(*each, at=at), table, held, rules)
         big = len({row.name for row in table.rows if row.active and row.name not in each} - lacked) > 10
         assert not big or not [each for each in changes.retired if each.name not in lacked]
         store.apply(changes)
-        held, lacked = changes.held, set(changes.held)
+        held, lacked = changes.held, set(changes.held.missing)
         live = [row.name for row in store.read(at).rows if row.active]
         assert len(live) == len(set(live))
-        assert set(live) == {*each, *held}
+        assert set(live) == {*each, *held.missing}
+
+
+def many(first: int, last: int, at: int = NOW_MS) -> Listing:
+    return listing(*(f"n/{number}" for number in range(first, last)), at=at)
+
+
+class TestGrowth:
+    def test_the_first_listing_of_an_empty_table_is_taken_whole(self) -> None:
+        assert len(reconciled(many(0, 5000), Table(), Held(), RULES).new) == 5000
+
+    @pytest.mark.parametrize(
+        ("active_rows", "added", "taken"), [(1, 1000, True), (1, 1001, False), (1200, 1200, True), (1200, 1201, False)]
+    )
+    def test_more_new_names_than_are_active_and_more_than_a_thousand_wait(
+        self, active_rows: int, added: int, taken: bool
+    ) -> None:
+        table = table_of(active_rows)
+        names = {row.name: interface(row.name) for row in table.rows} | dict(many(0, added).interfaces)
+        changes = reconciled(Listing(NOW_MS, names), table, Held(), RULES)
+        assert (len(changes.new), len(changes.held.added)) == ((added, 0) if taken else (0, added))
+        assert len(reconciled(Listing(NOW_MS, names), table, Held(), ACCEPT_ALL).new) == added
+
+    def test_a_second_listing_an_interval_later_adds_what_both_have_from_the_first_one_on(self) -> None:
+        table = Table((active(1, "n/0"),))
+        held = reconciled(many(0, 2001), table, Held(), RULES).held
+        soon = reconciled(many(0, 2001, NOW_MS + POLL_MS // 2), table, held, RULES)
+        assert (len(soon.new), len(soon.held.added)) == (0, 2000)
+        then = reconciled(many(0, 2501, NOW_MS + POLL_MS), table, soon.held, RULES)
+        assert len(then.new) == 2500
+        assert {new.active_from_ms for new in then.new[:2000]} == {NOW_MS}
+
+    def test_a_flood_of_other_names_each_time_is_never_taken(self) -> None:
+        table, held = Table((active(1, "n/0"),)), Held()
+        for turn in range(4):
+            at = NOW_MS + turn * POLL_MS
+            names = {"n/0": interface("n/0")} | dict(many(10_000 * (turn + 1), 10_000 * (turn + 1) + 1500, at).interfaces)
+            changes = reconciled(Listing(at, names), table, held, RULES)
+            held = changes.held
+            assert not changes.new
+            assert len(held.added) == 1500
+
+
+class TestRivals:
+    TRAFFIC = RecordType.TRAFFIC
+
+    @pytest.mark.parametrize(
+        ("lower", "higher", "retired"),
+        [(None, None, True), (9, None, True), (9, 9, True), (9, 8, True), (8, 9, False), (None, 9, False)],
+    )
+    def test_of_two_active_rows_the_later_one_is_retired_once_it_is_not_ahead(
+        self, lower: int | None, higher: int | None, retired: bool
+    ) -> None:
+        rows = [
+            Row(number, "a", BEFORE, None, {} if ahead is None else {self.TRAFFIC: BEFORE + ahead})
+            for number, ahead in ((1, lower), (2, higher))
+        ]
+        changes = reconciled(listing("a"), Table(tuple(rows)), Held(), RULES)
+        ends = BEFORE if higher is None else BEFORE + higher
+        assert changes.retired == ((Retirement(2, "a", ends),) if retired else ())
+
+
+class TestAway:
+    def test_a_name_that_was_gone_no_longer_than_late_data_begins_where_it_ended(self) -> None:
+        newest = NOW_MS - 3 * HOUR_MS
+        rows = (Row(1, "a", 0, newest - HOUR_MS), Row(2, "b", BEFORE, None, {RecordType.TRAFFIC: newest}))
+        (new,) = reconciled(listing("a", "b"), Table(rows), Held(), RULES).new
+        assert set(new.checkpoints.values()) == {newest - HOUR_MS}
+
+    def test_any_other_begins_at_the_newest_checkpoint(self) -> None:
+        newest = NOW_MS - 3 * HOUR_MS
+        rows = (Row(1, "a", 0, NOW_MS - 2 * DAY_MS), Row(2, "b", BEFORE, None, {RecordType.TRAFFIC: newest}))
+        (new,) = reconciled(listing("a", "b"), Table(rows), Held(), RULES).new
+        assert set(new.checkpoints.values()) == {newest}

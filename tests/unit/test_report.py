@@ -3,12 +3,14 @@
 import pytest
 
 from collector.core.model import RecordType
-from collector.core.report import CycleOutcome, CycleReport, Lag
+from collector.core.report import CycleOutcome, CycleReport, Reached, Reason, ReasonKind, WindowOutcome
 from tests.fakes import NOW_MS
+
+SETTLED_MS = NOW_MS - 900_000
 
 
 def report(outcome: CycleOutcome = CycleOutcome.COMPLETE, reasons: tuple[str, ...] = ()) -> CycleReport:
-    return CycleReport(start_ms=NOW_MS, seconds=1.0, outcome=outcome, reasons=reasons)
+    return CycleReport(start_ms=NOW_MS, seconds=1.0, outcome=outcome, reasons=[Reason(each, ReasonKind.LEFT) for each in reasons])
 
 
 @pytest.mark.parametrize(
@@ -33,9 +35,11 @@ def test_line_names_every_figure_once_and_windows_by_outcome() -> None:
         outcome=CycleOutcome.CUT,
         listed=9,
         points=90,
-        windows={"done": 3, "empty": 2, "lost": 0},
+        done=5,
+        windows={WindowOutcome.DONE: 3, WindowOutcome.EMPTY: 2, WindowOutcome.LOST: 0},
         outstanding=4,
-        lag={RecordType.TRAFFIC: Lag(worst_s=960.4, median_s=60, series=9)},
+        settled_ms=SETTLED_MS,
+        reached={RecordType.TRAFFIC: Reached(SETTLED_MS - 960_400, SETTLED_MS - 60_000, 9)},
     ).line()
     figures = dict(each.split("=") for each in line.split())
     assert len(figures) == len(line.split())

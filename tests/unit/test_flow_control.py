@@ -8,7 +8,7 @@ import pytest
 
 from collector.core.contracts import Outcome
 from collector.core.shutdown import Stop
-from collector.cycle.flow_control import ROOM, Gate
+from collector.cycle.flow_control import ROOM, FlowControl
 from tests.fakes import Clock, FakePublisher
 
 CONFIRMED, RETURNED, REFUSED, LOST = Outcome.CONFIRMED, Outcome.RETURNED, Outcome.REFUSED, Outcome.LOST
@@ -36,7 +36,7 @@ class Door:
         self.clock, self.stop, self.publisher = Clock(), Stop(), FakePublisher()
         self.works = True
         self.events: list[tuple[float, Callable[[], None]]] = []
-        self.gate = Gate(
+        self.gate = FlowControl(
             self.publisher, self.stop, exchange="ex", may_work=lambda: self.works, patience_s=patience_s, room=room,
             monotonic=self.clock.monotonic,
         )  # fmt: skip
@@ -52,7 +52,7 @@ class Door:
     def waited(self, key: str = "k", messages: int = 1, patient: bool = True) -> float | None:
         """For how long it waited to admit; None when it did not."""
         began = self.clock.seconds
-        admitted = self.gate.admit(key, messages, patient)
+        admitted = self.gate.admit(key, (messages,), patient)
         return self.clock.seconds - began if admitted else None
 
     def opens(self, key: str = "k", messages: int = 1) -> bool:
@@ -90,7 +90,7 @@ def test_room_is_taken_before_the_fetch_and_who_finds_none_waits_for_it(door: Do
 
 def test_what_was_reserved_is_exchanged_for_what_is_needed(door: Door) -> None:
     assert door.opens("k", 90)
-    door.gate.exchange_room(90, 15)
+    door.gate.resize(90, 15)
     assert door.opens("k", 85)
     door.gate.settle("k", CONFIRMED, 15)
     door.gate.settle("k", LOST, 85)
@@ -99,7 +99,7 @@ def test_what_was_reserved_is_exchanged_for_what_is_needed(door: Door) -> None:
 
 def test_more_than_was_reserved_is_taken_all_the_same_and_given_back(door: Door) -> None:
     assert door.opens("k", 10)
-    door.gate.exchange_room(10, 250)
+    door.gate.resize(10, 250)
     door.begin(1)
     assert door.waited("other") is None
     door.gate.settle("k", CONFIRMED, 250)
@@ -109,7 +109,7 @@ def test_more_than_was_reserved_is_taken_all_the_same_and_given_back(door: Door)
 
 def test_window_larger_than_the_room_waits_for_all_of_it_and_no_longer(door: Door) -> None:
     assert door.opens("k", 5000)
-    door.gate.exchange_room(5000, 0)
+    door.gate.resize(5000, 0)
     door.gate.settle("k", None, 0)
     assert door.has_room()
 

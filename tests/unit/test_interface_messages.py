@@ -6,8 +6,9 @@ import logging
 import pytest
 
 from collector.core.counters import Count, Counters
+from collector.core.limited_log import MOST_LINES, LimitedLog
 from collector.core.model import Listing
-from collector.cycle.interface_messages import MOST_WARNINGS, Announcements
+from collector.cycle.interface_messages import Announcements
 from tests.fakes import NOW_MS, Clock, interface
 
 DAY_S = 86_400.0
@@ -18,7 +19,8 @@ class Desk:
 
     def __init__(self, *names: str) -> None:
         self.clock, self.counters = Clock(), Counters()
-        self.announcements = Announcements(DAY_S, self.counters, self.clock.monotonic)
+        self.limited = LimitedLog(logging.getLogger("desk"))
+        self.announcements = Announcements(DAY_S, self.counters, self.clock.monotonic, self.limited)
         self.interfaces = {name: interface(name) for name in names}
 
     def due(self) -> list[str]:
@@ -33,7 +35,7 @@ class Desk:
         due = self.due()
         for resource in due:
             if resource not in lost:
-                self.announcements.confirmed(resource)
+                self.announcements.settled(resource)
         return due
 
 
@@ -74,7 +76,7 @@ def test_change_that_may_have_arrived_unconfirmed_is_taken_back_on_the_bus_too()
 def test_what_was_never_asked_for_is_left_for_the_next_cycle() -> None:
     desk = Desk("a", "b")
     feed = desk.announcements.due(Listing(NOW_MS, desk.interfaces))
-    desk.announcements.confirmed(next(feed)[0])
+    desk.announcements.settled(next(feed)[0])
     assert desk.announcements.left
     assert desk.cycle() == ["b"]
     assert not desk.announcements.left
@@ -104,12 +106,30 @@ def test_faulty_value_is_warned_about_once_per_interface_and_key(caplog: pytest.
     assert desk.counters.get(Count.INTERFACE_VALUES_INVALID) >= 2
 
 
-def test_thousands_of_faulty_values_are_a_few_lines(caplog: pytest.LogCaptureFixture) -> None:
-    desk = Desk(*(f"a/{number}" for number in range(MOST_WARNINGS + 30)))
+def test_thousands_of_faulty_values_are_a_few_lines_that_show_the_value(caplog: pytest.LogCaptureFixture) -> None:
+    desk = Desk(*(f"a/{number}" for number in range(MOST_LINES + 30)))
     for each in desk.interfaces.values():
-        each["lhcone"] = "maybe"
+        each["lhcone"] = "may\x1bbe"
     with caplog.at_level(logging.WARNING):
         desk.cycle()
-    assert len(caplog.records) == MOST_WARNINGS + 1
-    assert "count=30" in caplog.records[-1].getMessage()
-    assert desk.counters.get(Count.INTERFACE_VALUES_INVALID) == MOST_WARNINGS + 30
+        desk.limited.conclude()
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == MOST_LINES + 1
+    assert "value='may\\x1bbe'" in lines[0]
+    assert "count=30" in lines[-1]
+    assert desk.counters.get(Count.INTERFACE_VALUES_INVALID) == MOST_LINES + 30
+
+
+def test_what_was_warned_about_goes_with_the_interface_and_with_the_fault(caplog: pytest.LogCaptureFixture) -> None:
+    desk = Desk("a", "b")
+    desk.interfaces["a"]["speed"] = "fast"
+    desk.cycle()
+    gone = desk.interfaces.pop("a")
+    desk.cycle()
+    assert not desk.announcements._warned
+    desk.interfaces["a"] = gone
+    desk.cycle()
+    gone["speed"] = 1
+    desk.cycle()
+    assert not desk.announcements._warned
+    assert len(caplog.records) == 2

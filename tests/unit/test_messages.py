@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.core.model import JsonObject, RecordType
-from collector.cycle.messages import interface_message, traffic_messages
+from collector.cycle.messages import READ_KEYS, interface_message, traffic_messages
 from tests.fakes import NOW_MS, interface
 
 TEXTS = {
@@ -112,7 +112,7 @@ def test_message_id_is_the_sha1_of_five_values_as_python_prints_them(fields: Jso
         ("lhcone", [True, False, None]),
         ("tags", [[], ["a", 1, 2.5, True, None], "text", None]),
         ("description", ["", "x" * 32_766, "é" * 16_383, 5, 1.5, False]),
-        ("ipv4", [["10.0.0.1", {"deep": [1]}], {}, 2**70]),
+        ("ipv4", [["10.0.0.1", {"deep": [1]}], {}, 2**63 - 1]),
     ],
 )
 def test_value_that_the_index_takes_is_left_alone(key: str, values: list[Any]) -> None:
@@ -194,3 +194,26 @@ def test_any_object_becomes_strict_json_that_the_index_takes(source: JsonObject)
     assert unchanged == {key: source[key] for key in unchanged}
     identity = "".join(str(body[key]) for key in ("namespace", "resource", "name", "device", "timestamp"))
     assert made.message.message_id == sha1(identity.encode(), usedforsecurity=False).hexdigest()
+
+
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, 10**30, [1, 10**30], {"deep": [10**30]}])
+def test_integers_that_no_index_holds_are_null_in_any_key(value: Any) -> None:
+    for key in ("description", "ipv4", "newKey"):
+        made = interface_message(interface(NAME, **{key: value}), NOW_MS)
+        assert "000000000000000000" not in json.dumps(strict(made.message.body)[key])
+        assert made.faulty_keys == (key,)
+
+
+def test_a_message_of_over_a_mebibyte_leaves_out_what_the_consumer_does_not_read_and_then_its_longest_values() -> None:
+    made = interface_message(interface(NAME, unknown="x" * 17 * 2**20), NOW_MS)
+    body = strict(made.message.body)
+    assert len(made.message.body) < 2000
+    assert body["description"] == "to the north"
+    assert set(body) == {*READ_KEYS, "timestamp"}
+    assert len(made.faulty_keys) == 1
+    tags = ["y" * 32_000] * 40
+    made = interface_message(interface(NAME, tags=tags, unknown=1), NOW_MS)
+    body = strict(made.message.body)
+    assert (body["tags"], body["resource"]) == (None, NAME)
+    assert len(made.message.body) <= 2**20
+    assert "tags" in made.faulty_keys

@@ -22,7 +22,6 @@ NAN, INF = math.nan, math.inf
     [
         ([BEGIN, 1, 2], (BEGIN, 1, 2)),
         ([BEGIN, 1.5, None], (BEGIN, 1.5, None)),
-        ([BEGIN, None, None], (BEGIN, None, None)),
         ([BEGIN, -1, 0, "more", {}], (BEGIN, -1, 0)),
         ([BEGIN, 2**63 - 1, -(2**63)], (BEGIN, 2**63 - 1, -(2**63))),
         ([BEGIN, -(2.0**63), 1e-300], (BEGIN, -(2.0**63), 1e-300)),
@@ -117,3 +116,27 @@ def test_of_any_json_only_publishable_points_come_out(raw: Sequence[object]) -> 
     assert all([*point] in raw for point in selection.points if point[1] == point[1])
     json.dumps(selection.points, allow_nan=False)
     assert selection.invalid_example.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("raw", "newest_ms"),
+    [
+        ([], None),
+        ([[BEGIN, 1, 2], [BEGIN + 5, 1, 2]], BEGIN + 5),
+        ([[BEGIN + 5, "x", 2], [BEGIN, 1, 2]], BEGIN + 5),
+        ([[BEGIN + 5]], BEGIN + 5),
+        ([[BEGIN + 5, float("nan"), None]], BEGIN + 5),
+        ([[BEGIN + 5, None, None], [BEGIN, 1, 2]], BEGIN),
+        ([[BEGIN + 5, None, None]], None),
+        ([[END, 1, 2], [BEGIN - 1, 1, 2]], None),
+        ([[True, 1, 2], ["1764000000000", 1, 2], [float(BEGIN), 1, 2], None], None),
+    ],
+)
+def test_newest_is_the_last_valid_time_in_the_window_unless_it_has_no_value(raw: list[object], newest_ms: int | None) -> None:
+    assert select(raw, WINDOW).newest_ms == newest_ms
+
+
+def test_points_without_a_value_are_counted_apart() -> None:
+    selection = select([[BEGIN, None, None], [BEGIN, 1, None], [BEGIN + 1, None], [END, None, None]], WINDOW)
+    assert selection.points == [(BEGIN, 1, None)]
+    assert (selection.without_value, selection.invalid, selection.outside) == (1, 1, 1)

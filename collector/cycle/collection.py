@@ -1,0 +1,58 @@
+"""Windows, round after round: one of each series that has anything left, then the next; for the cycle and for the backfill."""
+
+from collections.abc import Iterable, Iterator
+
+from collector.core.model import Series, Window
+from collector.core.report import WindowOutcome
+from collector.cycle.pipeline import Pipeline, WindowResult
+from collector.cycle.plan import Span
+from collector.cycle.series_state import SeriesStates
+
+SILENT_PLACES = 625
+"""Messages to expect of a series that had none when last asked. Its window may be a day long, and a whole day's places for
+each would leave a few requests in flight; should the points come after all, they take the places that they need."""
+
+
+class Collection:
+    """What is left of the spans; used by one thread. A series is dropped by whoever has waited for it long enough."""
+
+    def __init__(self, pipeline: Pipeline, states: SeriesStates, spans: Iterable[Span]) -> None:
+        self._pipeline = pipeline
+        self._states = states
+        self.left: dict[Series, Span] = {span.series: span for span in spans}
+        self.unasked: set[Series] = set()
+        """Those that the last round did not come to."""
+        self.unanswered: set[Series] = set()
+        """Those whose window of the last round is not done; in the next round it comes again."""
+
+    def round(self, until: float) -> Iterator[list[WindowResult]]:
+        """Ask for one window of each series that is left; yields results as they come, at least every `TICK_S`."""
+        windows = [self._states.window(span) for span in self.left.values()]
+        self.unasked = set(self.left)
+        self.unanswered = set()
+        for results in self._pipeline.windows(windows, until, self._places):
+            for result in results:
+                self._note(result)
+            yield results
+
+    def drop(self, series: Iterable[Series]) -> None:
+        """Ask no more for these."""
+        for each in series:
+            self.left.pop(each, None)
+
+    def _note(self, result: WindowResult) -> None:
+        window = result.window
+        self.unasked.discard(window.series)
+        self._states.asked(window)
+        if result.answered:
+            span = self.left.pop(window.series)
+            self._states.answered(window, span.end_ms, result.newest_ms is not None)
+            if rest := span.after(window):
+                self.left[window.series] = rest
+            return
+        self.unanswered.add(window.series)
+        if result.outcome is WindowOutcome.FAILED:
+            self._states.failed(window, result.shorten)
+
+    def _places(self, window: Window) -> int:
+        return window.grid_points if self._states.expects_points(window) else min(window.grid_points, SILENT_PLACES)
