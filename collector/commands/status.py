@@ -41,7 +41,7 @@ def status(config: Config, *, sqlite: str | None, as_json: bool, max_lag_s: floa
     rules = LagRules(config.record_types, config.settle_delay_s, config.late_data_s, config.poll_interval_s)
     plan = wiring.plan_rules(config)
     ids = {row.id for row, _ in collected(table.rows)}
-    standing = stand(table, ids, {span.series.row_id for span in spans(table, now_ms, plan)}, now_ms, rules)
+    standing = stand(table, ids, {span.series.row_id for span in spans(table.rows, {}, now_ms, plan)}, now_ms, rules)
     if name is not None:
         whole, standing = standing, standing.of(name)
         if not (standing.rows or standing.untrusted):
