@@ -1,67 +1,76 @@
-"""`check`: looks at the configuration, Netbeam, the database and RabbitMQ, and changes nothing (SPEC section 6)."""
+"""`check`: looks at the configuration, the source, the database and RabbitMQ, and changes nothing."""
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from collector.commands import wiring
 from collector.config.configuration import Config, RabbitSettings
-from collector.core.contracts import Publisher
+from collector.core.contracts import Fetched, Publisher, Source
 from collector.core.counters import Counters
-from collector.core.errors import CollectorError, NoExchangeError, NoTableError
+from collector.core.errors import AnswerError, CollectorError, ConfigurationError, NoExchangeError, NoTableError, UnavailableError
+from collector.core.model import Listing, Series, Window
 from collector.core.shutdown import GRACE_S, Stop
+from collector.core.text import printable
 from collector.cycle.cycle import CLOCK_TOLERANCE_S
+from collector.cycle.plan import settled_ms
 from collector.store.sql import COLUMNS, NAME
+from collector.watch.format import duration
 
 LIMIT_S = 15.0
 """For one system: long enough for a listing of 5 MB, short enough to wait for."""
 GLANCE_S = 0.05
 """Between two looks at a publisher that connects."""
 MOST_ENTRIES = 20
-"""Of a listing's faulty entries, in the report; `run` logs them all."""
+"""Of a listing's faulty entries, and of rows that cannot be trusted, in the report; `run` logs them all."""
+WINDOW_MS = 900_000
+"""One window of one interface is fetched, so long."""
+USAGE = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found of one system; `details` are worth a line each."""
+    """What was found of one system; `code` is 0 when it is fine, else the exit code. `details` are worth a line each."""
 
-    fine: bool
+    code: int
     text: str
     details: tuple[str, ...] = ()
 
 
 def check(config: Config, *, sqlite: str | None = None) -> int:
-    """Look at each system that the configuration has and print what was found; 1 when one of them is wrong, else 0."""
-    logging.getLogger("collector.core.outage").setLevel(logging.ERROR)  # the findings say it
-    _say("configuration", Finding(True, "every setting can be used", config.warnings))
-    looks: dict[str, Callable[[Stop], Finding]] = {
-        "Netbeam": lambda stop: _look_at_netbeam(config, stop),
-        "MySQL" if sqlite is None else "SQLite": lambda stop: _look_at_table(config, sqlite, stop),
-    }
-    if config.rmq is not None:
-        rmq = config.rmq
-        looks["RabbitMQ"] = lambda stop: _look_at_rabbitmq(config, rmq, stop)
-    fine = True
+    """Look at each system that the configuration has and print what was found; 0 when none is wrong."""
+    logging.getLogger("collector.core.outage").setLevel(logging.CRITICAL)  # the findings say it
+    _say("configuration", Finding(0, f"every setting can be used, share {config.share}", config.warnings))
+    looks: list[tuple[str, Callable[[Stop], Finding]]] = [
+        (wiring.source_name(config), lambda stop: _look_at_source(config, stop)),
+        ("MySQL" if sqlite is None else "SQLite", lambda stop: _look_at_table(config, sqlite, stop)),
+    ]
+    if rmq := config.rmq:
+        for host in rmq.hosts:
+            one = replace(rmq, hosts=(host,))
+            looks.append(("RabbitMQ", lambda stop, one=one: _look_at_rabbitmq(config, one, stop)))  # type: ignore[misc]
+    codes = []
     with ThreadPoolExecutor(len(looks)) as pool:
-        for system, finding in zip(looks, pool.map(_look, looks.values()), strict=True):
+        findings = pool.map(_look, [look for _, look in looks])
+        for (system, _), finding in zip(looks, findings, strict=True):
             _say(system, finding)
-            fine = fine and finding.fine
-    return 0 if fine else 1
+            codes.append(finding.code)
+    return max(codes)
 
 
 def say_problems(problems: Iterable[str]) -> None:
     """Print what is wrong with a configuration; nothing is contacted with it."""
     for problem in problems:
-        _say("configuration", Finding(False, problem))
+        _say("configuration", Finding(USAGE, problem))
 
 
 def _say(system: str, finding: Finding) -> None:
-    print(f"{system}: {'ok' if finding.fine else 'WRONG'}: {finding.text}", flush=True)
+    print(f"{system}: {'WRONG' if finding.code else 'ok'}: {printable(finding.text, None)}", flush=True)
     for detail in finding.details:
-        print(f"  warning: {detail}", flush=True)
+        print(f"  warning: {printable(detail)}", flush=True)
 
 
 def _look(look: Callable[[Stop], Finding]) -> Finding:
@@ -80,43 +89,103 @@ def _look(look: Callable[[Stop], Finding]) -> Finding:
 
 def _wrong(error: CollectorError | str, stop: Stop, where: str = "") -> Finding:
     """What is wrong with a system; once the time is up the error only says that we gave up."""
-    return Finding(False, where + (f"no answer within {LIMIT_S:.0f} s" if stop.is_set() else str(error)))
+    return Finding(1, where + (f"no answer within {LIMIT_S:.0f} s" if stop.is_set() else str(error)))
 
 
-def _look_at_netbeam(config: Config, stop: Stop) -> Finding:
-    source = wiring.source(config, stop, Counters(), once=True)
-    began = time.monotonic()
+def _look_at_source(config: Config, stop: Stop) -> Finding:
+    where = f"{wiring.places(config, None, False).source}: "
     try:
-        listing = source.list(_now_ms())
+        source = wiring.source(config, stop, Counters(), once=True)
+    except ConfigurationError as error:  # a proxy or a CA bundle that cannot be used: `run` ends with this code as well
+        return Finding(USAGE, str(error))
+    try:
+        return _look_at_answers(config, source, where)
     except CollectorError as error:
-        return _wrong(error, stop, f"{config.netbeam_url_shown}: ")
+        return _wrong(error, stop, where)
     finally:
         source.close()
-    seconds = time.monotonic() - began
+
+
+def _look_at_answers(config: Config, source: Source, where: str) -> Finding:
+    began = time.monotonic()
+    listing = source.list(_now_ms())
+    took = duration(time.monotonic() - began)
     details = list(listing.skipped[:MOST_ENTRIES])
     if len(listing.skipped) > MOST_ENTRIES:
         details.append(f"and {len(listing.skipped) - MOST_ENTRIES} entries more")
     if abs(listing.clock_ahead_s) > CLOCK_TOLERANCE_S:
-        details.append(f"our clock differs from Netbeam's by {listing.clock_ahead_s:.0f} s")
-    text = f"{len(listing.interfaces)} interfaces in {seconds:.1f} s, {len(listing.skipped)} entries skipped"
-    return Finding(True, f"{text}, from {config.netbeam_url_shown}", tuple(details))
+        details.append(f"our clock differs from {source.name}'s by {listing.clock_ahead_s:.0f} s")
+    text = f"{where}{len(listing.interfaces)} interfaces in {took}, {len(listing.skipped)} entries skipped; "
+    newest_ms = wiring.newest_document_ms(source, _now_ms())
+    if newest_ms is not None:
+        text += f"the newest document's interval began {duration((_now_ms() - newest_ms) / 1000)} ago; "
+    return Finding(0, text + _fetch_one(config, source, listing), tuple(details))
+
+
+class _OneWindow:
+    """contracts.Intake for a single window."""
+
+    def __init__(self) -> None:
+        self.fetched: list[Fetched] = []
+
+    def admit(self, windows: Sequence[Window]) -> int:
+        """All of it."""
+        return len(windows)
+
+    def release(self, windows: Sequence[Window]) -> None:
+        """It is not asked for, then."""
+
+    def deliver(self, fetched: Fetched) -> None:
+        """Keep it."""
+        self.fetched.append(fetched)
+
+
+def _fetch_one(config: Config, source: Source, listing: Listing) -> str:
+    """One window of one interface, in words; of one that has a speed, since others mostly have no points. Raises AnswerError."""
+    name = next((name for name, each in listing.interfaces.items() if each.get("speed")), next(iter(listing.interfaces)))
+    record_type = config.record_types[0]
+    end_ms = settled_ms(listing.time_ms, round(config.settle_delay_s * 1000))
+    window = Window(Series(0, name, record_type), end_ms - WINDOW_MS, end_ms)
+    intake, began = _OneWindow(), time.monotonic()
+    source.fetch([window], intake, began + LIMIT_S)
+    if not intake.fetched:
+        raise UnavailableError(f"{name} {record_type}: {source.outage.last_error or 'no answer'}")
+    (fetched,) = intake.fetched
+    if fetched.failure is not None:
+        raise AnswerError(f"{name} {record_type}: {fetched.failure}")
+    inside = f"{len(fetched.points)} {record_type} points in {WINDOW_MS // 60_000} minutes of {printable(name)}"
+    return f"{inside}, in {duration(time.monotonic() - began)}"
 
 
 def _look_at_table(config: Config, sqlite: str | None, stop: Stop) -> Finding:
     store = wiring.store(config, sqlite, stop)
+    where = f"{wiring.places(config, sqlite, False).database}: "
+    table, lacking = None, ""
     try:
-        store.open(create=False)
-        table = store.read(_now_ms())
-    except NoTableError as error:
-        return Finding(True, f"{error}; run creates it")
+        try:
+            store.open(create=False)
+            table = store.read(_now_ms())
+        except NoTableError as error:
+            lacking = str(error)
+        missing = wiring.missing_rights(store)
+    except CollectorError as error:
+        return _wrong(error, stop, where if stop.is_set() else "")  # else it says where by itself
     finally:
         store.close()
-    details = tuple(f"row {row.id} {row.name!r} cannot be trusted: {row.reason}" for row in table.untrusted)
+    if missing:
+        return Finding(1, f"{where}the user lacks the rights {', '.join(missing)}")
+    rights = "" if sqlite is not None else "; the user's rights suffice"
+    if table is None:
+        return Finding(0, f"{where}{lacking}; run creates it{rights}")
+    details = [f"row {row.id} {row.name!r} cannot be trusted: {row.reason}" for row in table.untrusted[:MOST_ENTRIES]]
+    if (more := len(table.untrusted) - MOST_ENTRIES) > 0:
+        details.append(f"and {more} rows more")
     text = f"table {NAME} has its {len(COLUMNS)} columns and {len(table.rows) + len(table.untrusted)} rows"
-    return Finding(True, f"{text}, {sum(row.active for row in table.rows)} of them active", details)
+    return Finding(0, f"{where}{text}, {sum(row.active for row in table.rows)} of them active{rights}", tuple(details))
 
 
 def _look_at_rabbitmq(config: Config, settings: RabbitSettings, stop: Stop) -> Finding:
+    """One of the hosts."""
     # without RMQ_DECLARE: looking at the exchange must not make it
     passive = replace(config, rmq=replace(settings, declare=False))
     publisher = wiring.publisher(passive, False, stop, Counters())
@@ -125,12 +194,13 @@ def _look_at_rabbitmq(config: Config, settings: RabbitSettings, stop: Stop) -> F
         error = _wait_for(publisher, stop)
     finally:
         publisher.close(GLANCE_S)
+    where = f"{settings.user}@{settings.hosts[0]}:{settings.port}: "
     exchange = f"exchange {config.exchange!r} in vhost {settings.vhost!r}"
     if isinstance(error, NoExchangeError) and settings.declare:
-        return Finding(True, f"no {exchange}; run declares it (RMQ_DECLARE)")
+        return Finding(0, f"{where}no {exchange}; run declares it (RMQ_DECLARE)")
     if error is not None:
-        return _wrong(error, stop)
-    return Finding(True, f"{exchange} is there; whether a queue is bound to it shows only when publishing")
+        return _wrong(error, stop, "" if f"{settings.hosts[0]}:{settings.port}" in str(error) else where)
+    return Finding(0, f"{where}{exchange} is there; whether a queue is bound to it shows only when publishing")
 
 
 def _wait_for(publisher: Publisher, stop: Stop) -> CollectorError | str | None:

@@ -48,7 +48,24 @@ def places(config: Config, sqlite: str | None, to_stdout: bool) -> Places:
     host = f"[{config.metrics_host}]" if ":" in config.metrics_host else config.metrics_host
     page = f"http://{host}:{config.metrics_port}/" if config.metrics_port else None
     exchange = printable(f"{config.exchange} at {broker}")
-    return Places(printable(config.netbeam_url_shown), printable(database), exchange, page)
+    stardust = config.stardust
+    source = f"{stardust.url}/{stardust.index}" if stardust is not None else config.netbeam_url_shown
+    return Places(printable(source), printable(database), exchange, page)
+
+
+def source_name(config: Config) -> str:
+    """Of the configured source, for people."""
+    return Netbeam.name if config.stardust is None else Stardust.name
+
+
+def newest_document_ms(source: Source, now_ms: int) -> int | None:
+    """The interval's begin of the newest document of a source that has documents. Raises UnavailableError and AnswerError."""
+    return source.newest_ms(now_ms) if isinstance(source, Stardust) else None
+
+
+def missing_rights(store: Store) -> tuple[str, ...]:
+    """The rights that the user lacks in an open store, where there are users."""
+    return store.missing_rights() if isinstance(store, MysqlStore) else ()
 
 
 def source(config: Config, stop: Stop, counters: Counters, *, once: bool = False, rate: float | None = None) -> Source:

@@ -3,6 +3,7 @@
 import ipaddress
 import math
 import re
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -196,6 +197,15 @@ def _parse_file(text: str) -> str:
     return text
 
 
+def _parse_certificates(text: str) -> str:
+    _parse_file(text)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(text)
+    except (OSError, ValueError):  # ssl.SSLError is an OSError
+        raise UnfitError("it holds no certificate in PEM") from None
+    return text
+
+
 URL = Kind("an http or https URL in printable ASCII with a host, without a query or fragment", _parse_url)
 BARE_URL = Kind(f"{URL.expected}, and without a user", _parse_bare_url)
 INDEX = Kind("the name of one index, data stream or alias: lower case, no pattern and no list", _parse_index)
@@ -205,6 +215,7 @@ HOSTS = Kind("a host name or an IP address, or several separated by commas, with
 RECORD_TYPES = Kind("a list of " + ", ".join(RecordType) + ", separated by commas, each at most once", _parse_record_types)
 SHARE = Kind(f"k/n with 1 <= k <= n <= {MOST}, such as 2/3", _parse_share)
 READABLE_FILE = Kind("the name of a regular file that can be read", _parse_file)
+CERTIFICATES = Kind("the name of a regular file of certificates in PEM", _parse_certificates)
 TEXT = Kind("text", str)
 DATABASE = _short_text(DATABASE_NAME_BYTES)
 SHORT_TEXT = _short_text(SHORT_TEXT_BYTES)
@@ -261,7 +272,7 @@ RABBIT_OPTIONS = (
     Option("RMQ_PASS_FILE", "", TEXT, "a file that holds RabbitMQ's password, read again at each connect"),
     Option("RMQ_VHOST", "/", SHORT_TEXT, "RabbitMQ's vhost"),
     Option("RMQ_TLS", "false", BOOLEAN, "true: TLS, with the broker's certificate verified"),
-    Option("RMQ_CA_FILE", "", READABLE_FILE, "certificates to verify the broker with; if not set, the system's"),
+    Option("RMQ_CA_FILE", "", CERTIFICATES, "certificates to verify the broker with; if not set, the system's"),
     Option("RMQ_CERT_FILE", "", READABLE_FILE, "our own certificate, together with RMQ_KEY_FILE"),
     Option("RMQ_KEY_FILE", "", READABLE_FILE, "the key of our own certificate"),
     Option("RMQ_MANDATORY", "true", BOOLEAN, "false: the broker drops messages that no queue takes, and that is fine"),
@@ -274,7 +285,7 @@ MYSQL_OPTIONS = (
     Option("MYSQL_USER", "esnet_user", TEXT, "MySQL's user"),
     Option("MYSQL_PASSWORD", "", TEXT, "MySQL's password; or MYSQL_PASSWORD_FILE", required=True),
     Option("MYSQL_PASSWORD_FILE", "", TEXT, "a file that holds MySQL's password, read again at each connect"),
-    Option("MYSQL_CA_FILE", "", READABLE_FILE, "certificates to verify MySQL with; if set, TLS is demanded"),
+    Option("MYSQL_CA_FILE", "", CERTIFICATES, "certificates to verify MySQL with; if set, TLS is demanded"),
     Option("MYSQL_TRUST_SERVER", "false", BOOLEAN, "true: a server that is not verified may get the password itself, over TLS"),
 )
 STRICT_TEXTS = frozenset({TEXT, SHORT_TEXT, DATABASE})

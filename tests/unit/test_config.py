@@ -229,8 +229,16 @@ def test_tls_moves_the_broker_s_default_port() -> None:
 
 
 def test_certificates_without_tls_are_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "key.pem").write_text("key")
+    assert problems_of({"RMQ_KEY_FILE": str(tmp_path / "key.pem")}) == ("RMQ_KEY_FILE must not be set while RMQ_TLS is false",)
+
+
+@pytest.mark.parametrize("variable", ["RMQ_CA_FILE", "MYSQL_CA_FILE"])
+def test_a_file_without_a_certificate_is_a_problem_before_anything_is_contacted(tmp_path: Path, variable: str) -> None:
     (tmp_path / "ca.pem").write_text("certificate")
-    assert problems_of({"RMQ_CA_FILE": str(tmp_path / "ca.pem")}) == ("RMQ_CA_FILE must not be set while RMQ_TLS is false",)
+    (problem,) = problems_of({variable: str(tmp_path / "ca.pem"), "RMQ_TLS": "true"})
+    assert problem.startswith(f"{variable} must be ")
+    assert problem.endswith("it holds no certificate in PEM")
 
 
 def test_a_certificate_without_its_key_is_a_problem(tmp_path: Path) -> None:
