@@ -27,6 +27,7 @@ class Request:
     at: float
     """Monotonic."""
     sock: socket.socket = field(repr=False)
+    body: bytes = b""
 
     @property
     def target(self) -> str:
@@ -157,7 +158,8 @@ class RawServer:
         while field_line := stream.readline().decode("latin-1").rstrip("\r\n"):
             name, _, value = field_line.partition(": ")
             headers[name.lower()] = value
-        return Request(line, headers, connection, number, time.monotonic(), sock) if line else None
+        body = stream.read(int(headers.get("content-length", 0)))
+        return Request(line, headers, connection, number, time.monotonic(), sock, body) if line else None
 
     def _answer(self, request: Request) -> bool:
         with self._lock:

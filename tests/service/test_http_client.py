@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from collector.core.errors import AnswerError, UnavailableError
 from collector.core.shutdown import Stop
 from collector.source.http import client as module
 from collector.source.http.body import Limits
-from collector.source.http.client import HttpClient, NotAskedError
+from collector.source.http.client import HttpClient, NotAskedError, RefusedError, basic_login
 from tests.service.rawserver import DROP, Answer, RawServer, Request, Script, gzip_reply, json_reply, reply, scripted
 
 LIMIT = 1_000_000
@@ -140,6 +141,51 @@ def test_status_that_will_not_change_fails_at_once_and_no_redirect_is_followed(m
             client.request("/x", limits=LIMITS)
         assert len(server.requests) == 1
         assert client.outcomes() == {"refused": 1}
+
+
+def test_post_sends_its_json_and_tells_what_a_refusal_said(make: Callable[..., Client]) -> None:
+    with RawServer(scripted(json_reply([1]), reply('{"error": "too many clauses"}', status=400))) as server:
+        client = make(f"{server.url}/base")
+        headers = basic_login("me", "pä:ss")
+        assert client.request("/_search", limits=LIMITS, body=b'{"size":1}', headers=headers).value == [1]
+        with pytest.raises(RefusedError, match="status 400") as caught:
+            client.request("/_search", limits=LIMITS, body=b"{}")
+    assert (caught.value.status, caught.value.text) == (400, '{"error": "too many clauses"}')
+    first = server.requests[0]
+    assert first.line == "POST /base/_search HTTP/1.1"
+    assert first.body == b'{"size":1}'
+    assert first.headers["content-type"] == "application/json"
+    assert first.headers["content-length"] == "10"
+    assert first.headers["authorization"] == "Basic bWU6cMOkOnNz"
+
+
+def test_caller_says_which_statuses_may_pass(make: Callable[..., Client], quick_retries: None) -> None:
+    with RawServer(scripted(reply(status=404), reply(status=503))) as server:
+        client = make(server.url)
+        with pytest.raises(RefusedError, match="status 503"):
+            client.request("/x", limits=LIMITS, may_pass=frozenset({404}))
+        assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (reply(status=302, headers={"Location": "https://login.example/\x1b[2J"}), r"a redirect to https://login.example/\\x1b"),
+        (reply(status=404), r"status 404; is NETBEAM_URL right\?"),
+        (reply("<!DOCTYPE html><p>Over quota"), "an HTML or XML page in place of JSON: '<!DOCTYPE html><p>Over quota'"),
+        (reply("SSH-2.0"), "not JSON at character 0: 'SSH-2.0'"),
+    ],
+)
+def test_what_is_wrong_is_said_so_that_it_can_be_mended(make: Callable[..., Client], answer: bytes, said: str) -> None:
+    with RawServer(scripted(answer)) as server, pytest.raises((AnswerError, UnavailableError), match=said):
+        make(server.url).request("/x", limits=LIMITS, tries=1)
+
+
+def test_name_that_is_unknown_is_said_once_with_its_variable(make: Callable[..., Client]) -> None:
+    with pytest.raises(UnavailableError) as caught:
+        make("http://nosuch.invalid/x").request("/x", limits=LIMITS, tries=1)
+    assert str(caught.value).startswith("connection to nosuch.invalid failed: ")
+    assert str(caught.value).count("NETBEAM_URL") == 1
 
 
 @pytest.mark.parametrize(
@@ -472,6 +518,41 @@ def test_first_of_several_addresses_does_not_use_up_the_time_of_the_others(
     monkeypatch.setattr(socket, "getaddrinfo", two_addresses)
     with RawServer(scripted(json_reply([1]))) as server:
         assert make(server.url).request("/x", limits=LIMITS).value == [1]
+
+
+def test_address_that_answered_is_tried_first_the_next_time(
+    make: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    class Counted(socket.socket):
+        def connect(self, address: Any) -> None:
+            tried.append(address[0])
+            super().connect(address)
+
+    def two_addresses(host: object, port: int, *_: object) -> list[tuple[object, ...]]:
+        addresses = [(address, port) for address in ("127.0.0.2", "127.0.0.1")]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
+
+    with RawServer(scripted(reply("[1]", headers={"Connection": "close"}))) as server:
+        monkeypatch.setattr(socket, "getaddrinfo", two_addresses)
+        monkeypatch.setattr(socket, "socket", Counted)
+        client = make(server.url)
+        for _ in range(3):
+            client.request("/x", limits=LIMITS)
+    assert tried == ["127.0.0.2", "127.0.0.1", "127.0.0.1", "127.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    "trouble", [cut, endless, reset, reply("[", headers={"Connection": "close"}), gzip_reply(b" " * 2_000_000)]
+)
+def test_trouble_leaves_the_one_connection_of_the_pool_free(make: Callable[..., Client], trouble: Answer) -> None:
+    with RawServer(scripted(trouble, trouble, json_reply([1]))) as server:
+        client = make(server.url, concurrency=1)
+        for _ in range(2):
+            with pytest.raises((AnswerError, UnavailableError)):
+                client.request("/x", limits=LIMITS, tries=1)
+        assert client.request("/x", limits=LIMITS, tries=1).value == [1]
 
 
 def test_nothing_stays_open_after_close() -> None:

@@ -4,20 +4,19 @@ Each request goes: pause and rate, a connection of the pool, head (urllib3), bod
 at its deadline, wherever it is.
 """
 
+import base64
 import http.client
 import logging
 import math
-import ssl
-import threading
 import time
 import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
-from urllib3.exceptions import HTTPError, ProxyError
+from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
-from urllib3.util import Retry, make_headers, parse_url
+from urllib3.util import Retry, parse_url
 
 from collector import __version__
 from collector.core.backoff import RETRY_DELAYS_S, jittered
@@ -27,9 +26,12 @@ from collector.core.shutdown import Stop
 from collector.core.text import printable
 from collector.source.http import environment
 from collector.source.http.body import Limits, TooLargeError, json_value, read_body
+from collector.source.http.broken import BrokenError, broken, cause, innermost
 from collector.source.http.connection import Attempt, Watchdog
 from collector.source.http.headers import retry_after, server_time_ms
 from collector.source.http.memory import ByteBudget, Reservation
+from collector.source.http.turns import NotAskedError as NotAskedError  # for the sources
+from collector.source.http.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +43,7 @@ REFUSAL_BYTES = 65_536
 """The body of an answer whose status was not accepted is read up to here: for its text, and to keep the connection."""
 PATH_CHARACTERS = "%/:@!$&'()*+,;=-._~"
 """What a URL's path may hold besides letters and digits (RFC 3986); % because escapes stay as they came."""
-MOST_PAUSE_S = 900.0
-"""A cycle without an end waits for no longer pause than the usual distance of two cycles (POLL_INTERVAL)."""
-
 _NO_RETRIES = Retry(False, redirect=False)
-
-
-class NotAskedError(UnavailableError):
-    """The try was not made: the server wants none before the end of the cycle, or the collector stops."""
 
 
 class StatusError(CollectorError):
@@ -100,13 +95,11 @@ class HttpClient:
         stop: Stop,
         counters: Counters,
     ) -> None:
-        self._name = name
         self._variable = variable
         self._timeout_s = timeout_s
         self._stop = stop
         self._counters = counters
-        self._pace = _Pace(rate, stop)
-        self._paused_until = 0.0
+        self._turns = Turns(name, rate, stop)
         self.last_seen: tuple[int, float] | None = None
         """The server's clock by the newest answer that told it, whatever its status, and the monotonic time of that answer."""
         self._watchdog = Watchdog(stop)
@@ -160,37 +153,22 @@ class HttpClient:
         if body is not None:
             call.headers["Content-Type"] = "application/json"
         for delay_s in RETRY_DELAYS_S[: tries - 1]:
-            self._await_turn(until)
+            self._turns.wait(until)
             try:
                 return self._try(call)
             except UnavailableError as error:
                 log.debug("request failed target=%s error=%r", call.target, str(error))
             self._stop.wait(jittered(delay_s))
-        self._await_turn(until)
+        self._turns.wait(until)
         return self._try(call)
 
     def resume(self) -> None:
         """Forget a pause that the server asked for: a new cycle begins."""
-        self._paused_until = 0.0
+        self._turns.resume()
 
     def close(self) -> None:
         """Close all idle connections."""
         self._pool.close()
-
-    def _await_turn(self, until: float) -> None:
-        """Wait for the end of a pause, and for the rate. Raises NotAskedError."""
-        while True:
-            pause_s = self._paused_until - time.monotonic()
-            if pause_s > 0:
-                if self._paused_until > until or (until == math.inf and pause_s > MOST_PAUSE_S):
-                    raise NotAskedError(f"not asked: {self._name} wants no request before the end of the cycle")
-                self._stop.wait(pause_s)
-            else:
-                self._pace.take()
-            if self._stop.is_set():
-                raise NotAskedError("not asked: the collector stops")
-            if pause_s <= 0 and self._paused_until <= time.monotonic():  # a pause may begin while one waits for the rate
-                return
 
     def _try(self, call: "_Call") -> Answer:
         """One try, counted with its outcome."""
@@ -211,8 +189,8 @@ class HttpClient:
         except TooLargeError as error:
             raise AnswerError(str(error)) from error
         except (ValueError, RecursionError, zlib.error) as error:
-            raise UnavailableError(f"unreadable body: {_cause(error)}") from error
-        except _BrokenError as error:
+            raise UnavailableError(f"unreadable body: {cause(error)}") from error
+        except BrokenError as error:
             outcome = error.outcome
             raise UnavailableError(str(error)) from error.__cause__
         finally:
@@ -223,14 +201,14 @@ class HttpClient:
         attempt = Attempt(call.target, began + self._timeout_s)
         try:
             return self._send(call, attempt, reservation)
-        except _BrokenError as error:
+        except BrokenError as error:
             if attempt.cut or attempt.new_connection or error.answered or self._stop.is_set():
                 raise
-        self._pace.take()
+        self._turns.take()
         return self._send(call, Attempt(call.target, attempt.deadline, fresh=True), reservation)
 
     def _send(self, call: "_Call", attempt: Attempt, reservation: Reservation) -> tuple[BaseHTTPResponse, bytearray]:
-        """Raises TimeoutError, TooLargeError, _BrokenError, and ValueError and zlib.error for a body that does not decompress."""
+        """Raises TimeoutError, TooLargeError, BrokenError, and ValueError and zlib.error for a body that does not decompress."""
         response: BaseHTTPResponse | None = None
         self._watchdog.watch(attempt)
         try:
@@ -245,9 +223,9 @@ class HttpClient:
         except (TooLargeError, ValueError, zlib.error):
             raise
         except Exception as error:  # of whatever type: it is the driver's, and at the same time what a server made it do
-            if attempt.cut or isinstance(_innermost(error), TimeoutError):
+            if attempt.cut or isinstance(innermost(error), TimeoutError):
                 raise TimeoutError from error
-            raise self._broken(error, answered=response is not None) from error
+            raise broken(error, at=self._at, variable=self._variable, answered=response is not None) from error
         finally:
             if response is not None and not response.closed:
                 response.close()
@@ -276,23 +254,11 @@ class HttpClient:
         except (TooLargeError, ValueError, zlib.error, HTTPError, OSError):
             return bytearray()  # the status says all that is worth knowing
 
-    def _broken(self, error: Exception, *, answered: bool) -> "_BrokenError":
-        inner = _innermost(error)
-        if isinstance(inner, http.client.HTTPException) and not isinstance(inner, OSError):
-            return _BrokenError(f"unreadable answer: {_cause(inner)}", RequestOutcome.UNREADABLE, answered)
-        if isinstance(inner, OSError):
-            by_proxy = "proxy: " if isinstance(error, ProxyError) else ""
-            hint = "" if answered else f" ({self._variable})"
-            return _BrokenError(
-                f"connection to {self._at} failed: {by_proxy}{_cause(inner)}{hint}", RequestOutcome.CONNECTION, answered
-            )
-        return _BrokenError(f"unreadable answer: {_cause(inner)}", RequestOutcome.UNREADABLE, answered)
-
     def _status_error(self, response: BaseHTTPResponse, content: bytearray, outcome: RequestOutcome) -> StatusError:
         status, wait = response.status, response.headers.get("Retry-After", "")
         text = content.decode("utf-8", "replace")
         if outcome is RequestOutcome.STATUS:
-            self._pause(retry_after(wait, time.time()))
+            self._turns.pause(retry_after(wait, time.time()))
             return FailingError(f"status {status}", status, text)
         hint = ""
         if 300 <= status < 400:
@@ -301,13 +267,6 @@ class HttpClient:
         elif status == 404:
             hint = f"; is {self._variable} right?"
         return RefusedError(f"status {status}{hint}", status, text)
-
-    def _pause(self, seconds: float) -> None:
-        """Ask nothing for that long; two pauses at once are as long as the longer one."""
-        paused_until = time.monotonic() + seconds
-        if seconds > 0 and paused_until > self._paused_until + 1:
-            log.warning("%s asked for a pause seconds=%.1f", self._name, seconds)
-        self._paused_until = max(self._paused_until, paused_until)
 
 
 class _Call(NamedTuple):
@@ -321,59 +280,10 @@ class _Call(NamedTuple):
     headers: dict[str, str]
 
 
-class _BrokenError(Exception):
-    """What came was no answer; `answered`: but something of one."""
-
-    def __init__(self, message: str, outcome: RequestOutcome, answered: bool) -> None:
-        super().__init__(message)
-        self.outcome = outcome
-        self.answered = answered
-
-
-class _Pace:
-    """Starts requests at an even distance, never closer than the rate allows; a rate of 0 is no limit."""
-
-    def __init__(self, rate: float, stop: Stop) -> None:
-        self._distance_s = 1 / rate if rate > 0 else 0.0
-        self._stop = stop
-        self._last = -math.inf
-        self._lock = threading.Lock()
-
-    def take(self) -> None:
-        """Wait for the next start; returns at once after a stop."""
-        if not self._distance_s:
-            return
-        with self._lock:  # held while waiting: who is late must not come close to the next one
-            while (wait_s := self._last + self._distance_s - time.monotonic()) > 0 and not self._stop.wait(wait_s):
-                pass
-            self._last = time.monotonic()
-
-
 def basic_login(user: str, password: str) -> dict[str, str]:
     """The header of a Basic login."""
-    return {"Authorization": make_headers(basic_auth=f"{user}:{password}")["authorization"]}
+    return {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
 
 
 def _path(path: str) -> str:
     return quote(path, safe=PATH_CHARACTERS)
-
-
-def _innermost(error: BaseException) -> Exception:
-    """What urllib3's exception wraps: the system's, the TLS library's or http.client's own."""
-    while True:
-        inner = error.__cause__ or next((each for each in error.args if isinstance(each, BaseException)), None)
-        if inner is None:
-            return error if isinstance(error, Exception) else RuntimeError(type(error).__name__)
-        error = inner
-
-
-def _cause(error: BaseException) -> str:
-    """The innermost reason, in one line."""
-    inner = _innermost(error)
-    if isinstance(inner, ssl.SSLCertVerificationError):
-        return f"certificate not verified: {inner.verify_message}"
-    if isinstance(inner, http.client.IncompleteRead):
-        return "cut off"
-    if isinstance(inner, OSError) and inner.strerror:
-        return printable(inner.strerror)
-    return printable(inner) or type(inner).__name__
