@@ -5,11 +5,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from collector.bus.hosts import HostFinding, look_at_hosts
 from collector.commands import wiring
 from collector.config.configuration import Config, RabbitSettings
-from collector.core.contracts import Fetched, Publisher, Source
+from collector.core.contracts import Fetched, Source
 from collector.core.counters import Counters
 from collector.core.errors import AnswerError, CollectorError, ConfigurationError, NoExchangeError, NoTableError, UnavailableError
 from collector.core.model import Listing, Series, Window
@@ -22,8 +23,6 @@ from collector.watch.format import duration
 
 LIMIT_S = 15.0
 """For one system: long enough for a listing of 5 MB, short enough to wait for."""
-GLANCE_S = 0.05
-"""Between two looks at a publisher that connects."""
 MOST_ENTRIES = 20
 """Of a listing's faulty entries, and of rows that cannot be trusted, in the report; `run` logs them all."""
 WINDOW_MS = 900_000
@@ -44,20 +43,19 @@ def check(config: Config, *, sqlite: str | None = None) -> int:
     """Look at each system that the configuration has and print what was found; 0 when none is wrong."""
     logging.getLogger("collector.core.outage").setLevel(logging.CRITICAL)  # the findings say it
     _say("configuration", Finding(0, f"every setting can be used, share {config.share}", config.warnings))
-    looks: list[tuple[str, Callable[[Stop], Finding]]] = [
-        (wiring.source_name(config), lambda stop: _look_at_source(config, stop)),
-        ("MySQL" if sqlite is None else "SQLite", lambda stop: _look_at_table(config, sqlite, stop)),
+    looks: list[tuple[str, Callable[[Stop], list[Finding]]]] = [
+        (wiring.source_name(config), lambda stop: [_look_at_source(config, stop)]),
+        ("MySQL" if sqlite is None else "SQLite", lambda stop: [_look_at_table(config, sqlite, stop)]),
     ]
     if rmq := config.rmq:
-        for host in rmq.hosts:
-            one = replace(rmq, hosts=(host,))
-            looks.append(("RabbitMQ", lambda stop, one=one: _look_at_rabbitmq(config, one, stop)))  # type: ignore[misc]
+        looks.append(("RabbitMQ", lambda stop: _look_at_rabbitmq(config, rmq)))
     codes = []
     with ThreadPoolExecutor(len(looks)) as pool:
         findings = pool.map(_look, [look for _, look in looks])
-        for (system, _), finding in zip(looks, findings, strict=True):
-            _say(system, finding)
-            codes.append(finding.code)
+        for (system, _), found in zip(looks, findings, strict=True):
+            for finding in found:
+                _say(system, finding)
+                codes.append(finding.code)
     return max(codes)
 
 
@@ -73,7 +71,7 @@ def _say(system: str, finding: Finding) -> None:
         print(f"  warning: {printable(detail)}", flush=True)
 
 
-def _look(look: Callable[[Stop], Finding]) -> Finding:
+def _look(look: Callable[[Stop], list[Finding]]) -> list[Finding]:
     """Look with a stop that comes by itself, so early that what is in flight then is given up at LIMIT_S."""
     stop = Stop()
     timer = threading.Timer(LIMIT_S - GRACE_S, stop.set)
@@ -82,7 +80,7 @@ def _look(look: Callable[[Stop], Finding]) -> Finding:
     try:
         return look(stop)
     except CollectorError as error:
-        return _wrong(error, stop)
+        return [_wrong(error, stop)]
     finally:
         timer.cancel()
 
@@ -184,35 +182,21 @@ def _look_at_table(config: Config, sqlite: str | None, stop: Stop) -> Finding:
     return Finding(0, f"{where}{text}, {sum(row.active for row in table.rows)} of them active{rights}", tuple(details))
 
 
-def _look_at_rabbitmq(config: Config, settings: RabbitSettings, stop: Stop) -> Finding:
-    """One of the hosts."""
-    # without RMQ_DECLARE: looking at the exchange must not make it
-    passive = replace(config, rmq=replace(settings, declare=False))
-    publisher = wiring.publisher(passive, False, stop, Counters())
-    publisher.start()
-    try:
-        error = _wait_for(publisher, stop)
-    finally:
-        publisher.close(GLANCE_S)
-    where = f"{settings.user}@{settings.hosts[0]}:{settings.port}: "
+def _look_at_rabbitmq(config: Config, settings: RabbitSettings) -> list[Finding]:
+    """A finding for each host."""
+    keys = (config.interface_key, config.traffic_key)
+    return [_of_host(each, config, settings) for each in look_at_hosts(settings, config.exchange, keys)]
+
+
+def _of_host(found: HostFinding, config: Config, settings: RabbitSettings) -> Finding:
+    where = f"{settings.user}@{found.host}:{found.port}: "
     exchange = f"exchange {config.exchange!r} in vhost {settings.vhost!r}"
-    if isinstance(error, NoExchangeError) and settings.declare:
+    if isinstance(found.error, NoExchangeError) and settings.declare:
         return Finding(0, f"{where}no {exchange}; run declares it (RMQ_DECLARE)")
-    if error is not None:
-        return _wrong(error, stop, "" if f"{settings.hosts[0]}:{settings.port}" in str(error) else where)
-    return Finding(0, f"{where}{exchange} is there; whether a queue is bound to it shows only when publishing")
-
-
-def _wait_for(publisher: Publisher, stop: Stop) -> CollectorError | str | None:
-    """Why the publisher cannot be used, by its first try; None when it can."""
-    while not publisher.ready:
-        if publisher.refusal is not None:
-            return publisher.refusal
-        if publisher.outage.down:
-            return publisher.outage.last_error
-        if stop.wait(GLANCE_S):
-            return "no answer in time"
-    return None
+    if found.error is not None:
+        return Finding(1, f"{where}{found.error}")
+    may = found.unsure or "the user may publish to it"
+    return Finding(0, f"{where}{exchange} is there, {may}; whether a queue is bound to it shows only when publishing")
 
 
 def _now_ms() -> int:

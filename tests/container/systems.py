@@ -90,10 +90,15 @@ class Bus:
     def read(self) -> int:
         """Take what is in the queue; how many messages have come in all."""
         with self._channel() as channel:
-            for method, _, body in channel.consume(self.exchange, auto_ack=True, inactivity_timeout=0.3):
+            last = 0
+            for method, _, body in channel.consume(self.exchange, inactivity_timeout=0.3):
                 if method is None:
                     break
                 self.bodies.append((method.routing_key, json.loads(body)))
+                last = method.delivery_tag
+            if last:
+                channel.basic_ack(last, multiple=True)
+            channel.cancel()  # what came since goes back into the queue
         return len(self.bodies)
 
     def points(self) -> set[Point]:

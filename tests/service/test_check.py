@@ -229,6 +229,14 @@ def test_a_user_who_may_only_read_is_named_with_what_is_lacking(bench: Bench) ->
     assert checked.lines["MySQL"].endswith("the user lacks the rights INSERT, UPDATE")
 
 
+def test_a_user_who_may_not_publish_is_wrong(bench: Bench, rabbit: RabbitServer) -> None:
+    rabbit.set_permissions(bench.vhost, configure=".*", write="nothing", read=".*")
+    checked = bench.check()
+    assert checked.code == 1
+    assert checked.lines["RabbitMQ"].startswith("RabbitMQ: WRONG: ")
+    assert "osg.psdata.raw" in checked.lines["RabbitMQ"]
+
+
 def test_every_host_of_the_cluster_is_tried(bench: Bench) -> None:
     checked = bench.check(RMQ_HOST="127.0.0.1,no.such.host.invalid")
     assert checked.code == 1
