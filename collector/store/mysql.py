@@ -127,6 +127,8 @@ class MysqlStore:
                 some = sql.parse(raw, now_ms)
                 rows += some.rows
                 untrusted += some.untrusted
+                if self._stop.give_up_at is not None and time.monotonic() > self._stop.give_up_at:
+                    raise SessionLostError(located("given up at the stop, in the middle of an answer", self._settings))
                 if undrained_in is not None and len(rows) + len(untrusted) > MOST_ROWS:
                     raise SessionLostError(located(f"the table has more than {MOST_ROWS} rows to be read", self._settings))
             newest_ms = sql.newest_of(self._execute(sql.newest(DIALECT, now_ms)).rows)
@@ -203,10 +205,11 @@ class MysqlStore:
     def _told(self, error: CollectorError) -> CollectorError:
         """The outage is told; a lost session is dropped, and with it the lock is lost."""
         held = self._locked
+        if isinstance(error, UnwritableError) and self._session is not None:
+            self._session.avoid()
         if isinstance(error, SessionLostError):
             self._drop()
-        if isinstance(error, UnwritableError):
-            self._unwritable = True
+            self._unwritable = isinstance(error, UnwritableError)
         # to a reader a missing table is an answer, to the one who writes it is a table that somebody dropped
         if held or not isinstance(error, NoTableError):
             self.outage.failed(error)
@@ -263,6 +266,8 @@ class MysqlStore:
         """See that this server takes our writes; when not, neither lock nor session is kept."""
         try:
             schema.try_to_write(self._execute)
+        except SessionLostError:
+            raise  # and with the session the lock goes
         except CollectorError:
             self._drop()
             raise

@@ -17,12 +17,15 @@ def pass_on(_: bytes) -> bool:
 
 
 class Wire:
-    """A TCP proxy to `port`. While it is cut, connections stay open and nothing arrives, in either direction."""
+    """A TCP proxy to `port`. While it is cut, connections stay open and nothing arrives, in either direction.
+
+    `target` may be changed at any time: new connections go there, as when a name leads to another server.
+    """
 
     def __init__(self, port: int) -> None:
         self.watch: Watch = pass_on
         """May be replaced at any time; runs in the proxy's own threads."""
-        self._target = port
+        self.target = port
         self._cut = threading.Event()
         self._sockets: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -50,7 +53,7 @@ class Wire:
                 if self._cut.is_set():
                     continue  # the kernel has accepted it; nobody will ever say anything
                 try:
-                    server = socket.create_connection(("127.0.0.1", self._target))
+                    server = socket.create_connection(("127.0.0.1", self.target))
                 except OSError:
                     _close(client)
                     continue

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from collector.source.simulated.network import SimulatedNetwork
+from collector.store.mysql import lock_name
 from tests.rig import Bus, Clock, Collector, Counts, MysqlTable, Rig, wait_for
+from tests.rig.tables import CREATE_BY_HAND
 from tests.rig.wire import Wire, pass_on
 from tests.servers.databases import DatabaseServer, MariaDB, execute
 from tests.servers.rabbitmq import RabbitServer
@@ -278,6 +280,43 @@ class TestServer:
 
         ground.strike(crash)
         ground.recover("killed and started")
+
+
+def test_a_primary_that_becomes_read_only_is_left_for_the_one_that_takes_over(mariadb: MariaDB, new_rig: NewRig) -> None:
+    rig = new_rig(16, clock=Clock(behind_s=DAY_S, rate=60), MAX_WINDOW=60, IDLE_BACKOFF=0)
+    rig.behaviour.latency_s = 0.01
+    assert isinstance(rig.table, MysqlTable)
+    account, lock = rig.table.account, "SELECT IS_USED_LOCK(%s)"
+    wire = Wire(mariadb.port)
+    collector = rig.start(MYSQL_PORT=wire.port)
+    collector.wait_for_cycles(1)
+    with MariaDB() as heir:
+        mariadb.sql("SET GLOBAL read_only = 1")
+        try:
+            # as replication would have it; the collector goes on trying meanwhile
+            heir.sql(f"CREATE DATABASE {account.database}")
+            heir.sql(f"GRANT ALL ON {account.database}.* TO '{account.user}'@'%' IDENTIFIED BY '{account.password}'")
+            heir.sql(CREATE_BY_HAND, database=account.database)
+            rows = mariadb.sql("SELECT * FROM esnet_interfaces", database=account.database)
+            for row in rows:
+                heir.sql(f"INSERT INTO esnet_interfaces VALUES ({', '.join(['%s'] * len(row))})", row, account.database)
+            before = heir.sql("SELECT MIN(traffic_until) FROM esnet_interfaces", database=account.database)
+            collector.wait_for_log("MySQL is not available.*read-only")
+            wire.target = heir.port
+            began = time.monotonic()
+
+            def moved() -> bool:
+                return heir.sql("SELECT MIN(traffic_until) FROM esnet_interfaces", database=account.database) > before
+
+            collector.wait_for(moved, 90, "checkpoints that move at the new primary")
+            assert heir.sql(lock, (lock_name(account.database),)) != [(None,)]
+            assert mariadb.sql(lock, (lock_name(account.database),)) == [(None,)]
+            assert len(collector.log_lines("MySQL is (not )?available")) == 2, collector.tail()
+            print(f"FIGURES new primary: seconds={time.monotonic() - began:.1f}")
+            assert collector.terminate() == 0
+        finally:
+            mariadb.sql("SET GLOBAL read_only = 0")
+            wire.close()
 
 
 class TestSignalsWhileItHangs:
