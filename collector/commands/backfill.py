@@ -1,6 +1,6 @@
 """`backfill`: publishes a past range of time; the table stays as it is, and its lock is not touched.
 
-Points go the way of the cycle (`transfer`), so the same one has the same `message_id` whichever of the two published it.
+Points go the way of the cycle (`pipeline`), so the same one has the same `message_id` whichever of the two published it.
 """
 
 import logging
@@ -121,20 +121,21 @@ class Backfill:
 
     def _work(self) -> int | None:
         """Publish it; where to go on for what was not published, which is also said, however this ends."""
-        left_from_ms: int | None = self._request.begin_ms
+        account = Account(left_from_ms=self._request.begin_ms)
         try:
             self._say_range(self._settled_end_ms())
             names = self._prepare()
             if names is not None:
-                left_from_ms = self._publish(names)
+                account = self._publish(names)
         except ConfigurationError:
-            left_from_ms = None
+            account.left_from_ms = None
             raise
         finally:
-            if left_from_ms is not None:
-                self._say("Part of the range was not published. This goes on from there:")
-                self._say(self._request.command(left_from_ms))
-        return left_from_ms
+            if account.left_from_ms is not None:
+                again = f"; {account.again:,} points come again, with the same message_id" if account.again else ""
+                self._say(f"Part of the range was not published. This goes on from there{again}:")
+                self._say(self._request.command(account.left_from_ms))
+        return account.left_from_ms
 
     def _say_range(self, end_ms: int) -> None:
         """The range as it was understood; `--end` may be a day that somebody meant to be part of it."""
@@ -169,17 +170,17 @@ class Backfill:
             self._store.open(create=False)
             table = self._store.read(self._now_ms())
         except NoTableError as error:
-            log.warning("going by Netbeam's listing: %s", error)
+            log.warning("going by the listing: %s", error)
             return []
         self._store.close()
         rows: list[Row | UntrustedRow] = [*table.rows, *table.untrusted]
         names = [row.name for row in sorted(rows, key=lambda row: row.id) if not resource_fault(row.name)]
         if not names:
-            log.warning("going by Netbeam's listing: the table is empty")
+            log.warning("going by the listing: the table is empty")
         return list(dict.fromkeys(names))
 
     def _settled_end_ms(self) -> int:
-        """The range's end, or where Netbeam's points cease to be complete. Raises ConfigurationError when nothing is left."""
+        """The range's end, or where the source's points cease to be complete. Raises ConfigurationError when nothing is left."""
         begin_ms, end_ms = self._request.begin_ms, self._request.end_ms
         if begin_ms >= end_ms:
             raise ConfigurationError(f"--begin must be earlier than --end: {iso(begin_ms)}, {iso(end_ms)}")
@@ -191,8 +192,8 @@ class Backfill:
             )
         return min(end_ms, limit_ms)
 
-    def _publish(self, names: list[str]) -> int | None:
-        """Publish the range of these names; where the first slice begins that has anything unpublished."""
+    def _publish(self, names: list[str]) -> Account:
+        """Publish the range of these names, and say what became of it."""
         request, end_ms = self._request, self._settled_end_ms()
         record_types = self._config.record_types if request.record_type is None else (request.record_type,)
         series = [Series(0, name, record_type) for name in names for record_type in record_types]
@@ -201,17 +202,22 @@ class Backfill:
         flow = wiring.flow_control(self._config, self._publisher, self._stop)
         way = wiring.pipeline(self._config, self._source, self._publisher, flow, self._stop, self._counters)
         began = time.monotonic()
-        with progress_bar.shown(len(series) * (end_ms - request.begin_ms)) as shown:
+        bar = progress_bar.shown(len(series) * (end_ms - request.begin_ms), lines=self._config.log_format == "json")
+        with bar as shown:
             slice_ms = min(SLICE_MS, wiring.plan_rules(self._config).max_window_ms)
             past = PastRange(series, way, flow, self._stop, shown, self._is_there, slice_ms=slice_ms)
             account = past.publish(request.begin_ms, end_ms)
         self._report(account, flow.unroutable)
         interfaces = f"{len(names):,} interface{'' if len(names) == 1 else 's'}"
-        self._say(f"Published {account.points:,} points of {interfaces} in {duration(time.monotonic() - began)}.")
-        return account.left_from_ms
+        silent = len(series) - len(account.heard)
+        self._say(
+            f"Published {account.points:,} points of {interfaces} in {duration(time.monotonic() - began)};"
+            f" {silent:,} of {len(series):,} series had none."
+        )
+        return account
 
     def _is_there(self) -> bool:
-        """Whether Netbeam answers at all."""
+        """Whether the source answers at all."""
         try:
             self._source.list(self._now_ms())
         except (UnavailableError, AnswerError):
@@ -229,7 +235,7 @@ class Backfill:
         if dropped := self._counters.get(Count.POINTS_INVALID):
             log.warning("invalid points were dropped count=%d", dropped)
         if not account.points and account.left_from_ms is None:
-            log.warning("Netbeam has no points at all in this range")
+            log.warning("%s has no points at all in this range", self._source.name)
 
     def _say(self, text: str) -> None:
         """For the operator: on stdout, unless that is for the messages."""

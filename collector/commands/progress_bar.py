@@ -23,9 +23,9 @@ BAR = "{percentage:3.0f}% |{bar}| {elapsed}<{remaining}{postfix}"
 
 
 @contextmanager
-def shown(total_ms: int) -> Iterator[Meter]:
-    """A bar on a terminal, with the log's lines above it; otherwise lines."""
-    if not sys.stderr.isatty():
+def shown(total_ms: int, *, lines: bool = False) -> Iterator[Meter]:
+    """A bar on a terminal, with the log's lines above it; otherwise, or with `lines`, lines."""
+    if lines or not sys.stderr.isatty():
         yield Lines(total_ms)
         return
     tqdm.set_lock(threading.RLock())  # its own would be one between processes

@@ -231,7 +231,7 @@ def test_refused_login_is_the_operators(rig: Rig) -> None:
     for wrong in ({"RMQ_PASS": "wrong"}, {"MYSQL_PASSWORD": "wrong"}):
         backfill = start(rig, begin_ms, end_ms, **wrong)
         assert backfill.wait() == 2
-        assert backfill.stdout == ""
+        assert " backfill " not in backfill.stdout
 
 
 def test_rate_is_kept(rig: Rig) -> None:

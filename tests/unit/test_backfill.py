@@ -129,7 +129,7 @@ def test_listing_counts_where_there_is_no_table(missing: bool, caplog: pytest.Lo
         systems.store.errors["open"] = NoTableError("no table esnet_interfaces")
     assert systems.run() == 0
     assert {name for name, *_ in asked(systems)} == {resource(1)}
-    assert "going by Netbeam's listing" in caplog.text
+    assert "going by the listing" in caplog.text
 
 
 def test_points_are_published_and_no_interface_messages(capsys: pytest.CaptureFixture[str]) -> None:
@@ -247,7 +247,16 @@ def test_command_goes_on_from_the_first_slice_with_anything_unpublished(capsys: 
 
     systems.source.points = points
     assert systems.run(end_ms=BEGIN_MS + 3 * SLICE_MS) == 1
-    assert as_request(command_in(capsys.readouterr().out)).begin_ms == fail_from_ms
+    printed = capsys.readouterr().out
+    assert as_request(command_in(printed)).begin_ms == fail_from_ms
+    assert "; 6 points come again, with the same message_id:" in printed
+
+
+def test_series_without_points_are_counted_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    systems = Systems(active(1), active(2), RECORD_TYPES="traffic,errors")
+    systems.source.points = lambda window: three_points(window) if window.series.name == resource(1) else ()
+    assert systems.run() == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith("; 2 of 4 series had none.")
 
 
 def test_series_that_fails_asks_for_half_as_much_down_to_a_quarter_of_an_hour_and_is_then_given_up() -> None:
