@@ -156,6 +156,10 @@ class FakeStore:
         """What `writer` says."""
         return self.writer
 
+    def lock_holder(self) -> str:
+        """Nobody else is there."""
+        return ""
+
     def read(self, now_ms: int, undrained_in: tuple[RecordType, ...] | None = None) -> Table:
         """The rows in the order of their ids."""
         self._called("read")

@@ -19,6 +19,7 @@ from collector.core.shutdown import Stop
 from collector.source.simulated.network import SimulatedNetwork
 from collector.source.simulated.server import Simulation
 from collector.watch.format import duration
+from collector.watch.state import Identity
 
 POLL_S = 5
 """Short, so that there is something to see."""
@@ -88,7 +89,8 @@ def demo(*, interfaces: int, cycles: int | None = None, as_json: bool = False) -
         store = wiring.store(config, str(Path(folder, "esnet_interfaces.sqlite")), stop, counters)
         publisher = StdoutPublisher(config.exchange, stop, compact=not as_json)
         daemon = Daemon(
-            config, source, store, publisher, stop, counters, cycles=cycles, wall=clock.schedule, now=clock.now
+            config, source, store, publisher, stop, counters, cycles=cycles, wall=clock.schedule, now=clock.now,
+            identity=Identity(source="a simulated Netbeam", database="an SQLite file", exchange="the screen"),
         )  # fmt: skip
         code = daemon.serve()
     points, announced = (counters.get(each) for each in (Count.POINTS_CONFIRMED, Count.INTERFACES_CONFIRMED))

@@ -20,7 +20,7 @@ from collector.core.report import CycleOutcome, CycleReport, ReasonKind
 from collector.core.shutdown import Stop
 from collector.cycle.cycle import Cycle
 from collector.watch.server import WebServer
-from collector.watch.state import CollectorState, Role
+from collector.watch.state import CollectorState, Identity, Role, System
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,8 @@ def run(
     store = wiring.store(config, sqlite, stop, counters)
     publisher = wiring.publisher(config, to_stdout, stop, counters)
     command = partial(backfill_command, sqlite=sqlite, to_stdout=to_stdout, env_file=env_file)
-    code = Daemon(config, source, store, publisher, stop, counters, once=once, backfill=command).serve()
+    identity = wiring.identity(config, places)
+    code = Daemon(config, source, store, publisher, stop, counters, once=once, backfill=command, identity=identity).serve()
     reason = _reason(code, once)
     log.log(logging.ERROR if code else logging.INFO, "collector ended exit_code=%d reason=%r", code, reason)
     return code
@@ -87,6 +88,7 @@ class Daemon:
         wall: Callable[[], float] = time.time,
         now: Callable[[], float] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        identity: Identity | None = None,
     ) -> None:
         self._config = config
         self._source, self._store, self._publisher = source, store, publisher
@@ -99,7 +101,13 @@ class Daemon:
         self.done = 0
         """Cycles that have ended."""
         self._give_up_at = monotonic() + ONCE_PATIENCE_S if once else math.inf
-        self._state = CollectorState((source.outage, store.outage, publisher.outage), config.poll_interval_s, now=self._now)
+        self._state = CollectorState(
+            {System.SOURCE: source.outage, System.DATABASE: store.outage, System.BROKER: publisher.outage},
+            config.poll_interval_s,
+            config.settle_delay_s,
+            identity,
+            now=self._now,
+        )
         self._schedule = Schedule(config.poll_interval_s)
 
     def serve(self) -> int:
@@ -158,9 +166,10 @@ class Daemon:
                         log.info("took over, the other collector has ended or lost the lock")
                     self._state.enter(Role.WORKING)
                     return True
+                holder = self._store.lock_holder()
                 if self._state.role is not Role.STANDBY:
-                    log.info("standing by, another collector is at work")
-                self._state.enter(Role.STANDBY)
+                    log.info("standing by, another collector is at work at=%s", holder or "unknown")
+                self._state.enter(Role.STANDBY, holder)
                 delays = growing(*CONNECT_DELAYS_S)
             except UnavailableError:
                 delay = next(delays)

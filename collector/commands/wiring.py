@@ -27,6 +27,7 @@ from collector.source.netbeam.api import Netbeam
 from collector.source.stardust.api import Stardust
 from collector.store.mysql import MysqlStore
 from collector.store.sqlite import SqliteStore
+from collector.watch.state import Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,11 @@ def newest_document_ms(source: Source, now_ms: int) -> int | None:
 def missing_rights(store: Store) -> tuple[str, ...]:
     """The rights that the user lacks in an open store, where there are users."""
     return store.missing_rights() if isinstance(store, MysqlStore) else ()
+
+
+def identity(config: Config, places: Places) -> Identity:
+    """Which collector this is, for its page."""
+    return Identity(source=places.source, database=places.database, exchange=places.exchange, share=str(config.share))
 
 
 def source(config: Config, stop: Stop, counters: Counters, *, once: bool = False, rate: float | None = None) -> Source:

@@ -145,6 +145,9 @@ class Store(Protocol):
     def holds_lock(self) -> bool:
         """Whether the lock was certainly ours at this moment: proven by use or ping in the last seconds. Any thread."""
 
+    def lock_holder(self) -> str:
+        """On which machine the one that has the lock runs; empty where that cannot be known."""
+
     def read(self, now_ms: int, undrained_in: tuple[RecordType, ...] | None = None) -> Table:
         """The active rows, and the retired ones that are not drained in these record types (None: all rows).
 

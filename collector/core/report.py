@@ -4,6 +4,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from collector.core.fields import Fields
 from collector.core.model import RecordType
 
 MOST_FAILING = 10
@@ -142,11 +143,11 @@ class CycleReport:
         """Whether one of the reasons is that it failed as a whole."""
         return any(each.kind in (ReasonKind.FAILURE, ReasonKind.DEPENDENCY) for each in self.reasons)
 
-    def figures(self) -> dict[str, object]:
-        """The figures by their names in the log line."""
-        return {
+    def line(self) -> Fields:
+        """The figures by name, for the log."""
+        figures = {
             "outcome": "running" if self.outcome is None else self.outcome.value,
-            "seconds": f"{self.seconds:.1f}",
+            "seconds": round(self.seconds, 1),
             "listed": "failed" if self.listed is None else self.listed,
             "active": self.active,
             "new": self.new,
@@ -159,10 +160,7 @@ class CycleReport:
             **{f"windows_{outcome}": count for outcome, count in self.windows.items() if count},
             "outstanding": self.outstanding,
             "idle": self.idle,
-            "database_seconds": f"{self.database_s:.2f}",
+            "database_seconds": round(self.database_s, 2),
             **{f"lag_{each}": max(0, self.settled_ms - reached.worst_ms) // 1000 for each, reached in self.reached.items()},
         }
-
-    def line(self) -> str:
-        """The figures in one line, for the log."""
-        return " ".join(f"{name}={value}" for name, value in self.figures().items())
+        return Fields(figures)

@@ -21,6 +21,7 @@ from collector.core.model import Changes, Move, RecordType, Row, Table, Untruste
 from collector.core.outage import Outage
 from collector.core.share import Share
 from collector.core.shutdown import Stop
+from collector.core.text import printable
 from collector.store import schema, sql
 from collector.store.driver import SessionLostError
 from collector.store.session import TIMEOUT_S, AgainError, Session, UnwritableError, located
@@ -117,6 +118,13 @@ class MysqlStore:
     def holds_lock(self) -> bool:
         """Whether the lock was proven ours in the last PROVEN_S. Any thread."""
         return self._locked and time.monotonic() - self._proven_at <= PROVEN_S
+
+    def lock_holder(self) -> str:
+        """The host whose connection has the lock, as the server knows it; a user sees the connections of its own name."""
+        statement = "SELECT HOST FROM information_schema.PROCESSLIST WHERE ID IN (IS_USED_LOCK(%s), IS_USED_LOCK(%s))"
+        with self._using():
+            rows = self._execute(statement, [self._lock_name, lock_name(self._settings.database)]).rows
+        return printable(str(sql.text(rows[0][0])).rpartition(":")[0], 64) if rows else ""
 
     def read(self, now_ms: int, undrained_in: tuple[RecordType, ...] | None = None) -> Table:
         """The table as it is now: in autocommit a statement is a transaction, which ends with it."""

@@ -98,6 +98,10 @@ class SqliteStore:
         """Whether the lock is ours: an flock cannot be lost but by closing the file. Any thread."""
         return self._locked
 
+    def lock_holder(self) -> str:
+        """A file does not tell who has locked it."""
+        return ""
+
     def read(self, now_ms: int, undrained_in: tuple[RecordType, ...] | None = None) -> Table:
         """The table as it is now: in autocommit the statement is a transaction, which ends with it."""
         rows: list[Row] = []

@@ -1,69 +1,150 @@
-"""The last cycles as small inline SVG bar charts."""
+"""The last cycles as small bar charts: here the geometry, in page.html the drawing."""
 
+import bisect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from collector.core.report import CycleOutcome, CycleReport
-from collector.watch.format import duration, escape, utc
+from collector.core.report import CycleOutcome, CycleReport, WindowOutcome
+from collector.watch.format import duration, utc
+from collector.watch.state import Snapshot
 
 FEWEST_SLOTS = 32
 """Bars keep their width until there are more cycles than this; the newest is always at the right edge."""
-HEIGHT = 100
-"""Of the drawing, in its own units: the page stretches it."""
+TALL = 4.0
+"""A bar that is so many times as tall as three in four are would flatten the others: it is cut off, and says its number."""
+FEWEST_PERCENT = 2.0
+"""Of the chart's height: a small figure is still seen, none is not."""
+LABEL_PERCENT = 14.0
+"""Numbers on cut bars stand at least so far apart."""
+_STEPS_S = tuple(
+    float(number * unit) for unit, numbers in
+    ((1, (1, 2, 5, 10, 20, 30)), (60, (1, 2, 5, 10, 20, 30)), (3600, (1, 2, 4, 6, 12)), (86_400, (1, 2, 4, 10, 20, 40, 100)))
+    for number in numbers
+)  # fmt: skip
+"""Ends of an axis of time, whose halves are round as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One cycle. Positions and sizes are percents of the chart, from the left and from the bottom."""
+
+    x: float
+    width: float
+    height: float
+    outcome: str
+    said: str
+    cut_off: bool = False
+    number: str = ""
+    """Written on a bar that is cut off, unless a taller one is too near."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """What page.html draws: bars, three ticks from the top to nothing, and the same in words."""
+
+    title: str
+    summary: str
+    label: str
+    ticks: tuple[str, str, str]
+    bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Figure:
+    title: str
+    value: Callable[[CycleReport, Snapshot], float]
+    shown: Callable[[float], str]
+    end: Callable[[float], float]
+    """The end of the axis on which this value is the greatest."""
+    cuts: bool = True
 
 
 def undone(report: CycleReport) -> int:
     """Windows that were tried in vain, whatever the reason."""
-    return sum(number for outcome, number in report.windows.items() if outcome not in ("done", "empty"))
+    return sum(report.windows[each] for each in WindowOutcome if each not in (WindowOutcome.DONE, WindowOutcome.EMPTY))
 
 
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """One figure of each cycle, as bars."""
-
-    title: str
-    value: Callable[[CycleReport], float]
-    shown: Callable[[float], str]
-
-    def render(self, reports: Sequence[CycleReport]) -> str:
-        """The chart with its caption; bars of failed and of cut cycles look different and say so when pointed at."""
-        values = [self.value(each) for each in reports]
-        most = max(values)
-        slots = max(len(reports), FEWEST_SLOTS)
-        first = slots - len(reports)
-        bars = "".join(self._bar(first + at, each, values[at] / (most or 1)) for at, each in enumerate(reports))
-        failed = sum(each.outcome is CycleOutcome.FAILED for each in reports)
-        summary = f"latest {self.shown(values[-1])}, most {self.shown(most)}"
-        label = f"{self.title} in each of the last {len(reports)} cycles: {summary}; {failed} of these cycles failed"
-        return (
-            f"<figure><figcaption><b>{escape(self.title)}</b> <span>{escape(summary)}</span></figcaption>"
-            f'<svg role="img" aria-label="{escape(label)}" viewBox="0 0 {slots} {HEIGHT}" preserveAspectRatio="none">{bars}</svg>'
-            "</figure>"
-        )
-
-    def _bar(self, slot: int, report: CycleReport, share: float) -> str:
-        value = self.value(report)
-        # a small figure is still seen, none is not
-        height = max(2.0, share * HEIGHT) if value else 0.0
-        said = f"{utc(report.start_ms, '%Y-%m-%d %H:%M')} UTC, {report.outcome}: {self.shown(value)}"
-        return (
-            f'<g class="{report.outcome}"><title>{escape(said)}</title>'
-            f'<rect class="slot" x="{slot}" width="1" height="{HEIGHT}"/>'
-            f'<rect class="bar" x="{slot + 0.1:.1f}" y="{HEIGHT - height:.1f}" width=".8" height="{height:.1f}"/></g>'
-        )
+def charts(snapshot: Snapshot) -> list[Chart]:
+    """All charts of the cycles that have ended; they share their axis of time."""
+    return [_chart(each, snapshot) for each in _FIGURES]
 
 
-PLOTS = (
-    Plot("Points", lambda report: report.points, lambda value: f"{value:,.0f}"),
-    Plot("Duration", lambda report: report.seconds, duration),
-    Plot("Windows that failed", undone, lambda value: f"{value:,.0f}"),
+def _lag_at_end(report: CycleReport, snapshot: Snapshot) -> float:
+    end_ms = report.start_ms + round(report.seconds * 1000)
+    return max((snapshot.lag_s(each.worst_ms, end_ms) for each in report.reached.values()), default=0.0)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _round_number(value: float) -> float:
+    """The next number that is 2, 4 or 10 times a power of ten: its half is as round."""
+    power = 10.0 ** math.floor(math.log10(value)) if value >= 1 else 1.0
+    return next(factor * power for factor in (2, 4, 10, 20) if factor * power >= value)
+
+
+def _round_span(value: float) -> float:
+    at = bisect.bisect_left(_STEPS_S, value)
+    return _STEPS_S[at] if at < len(_STEPS_S) else 86_400 * _round_number(value / 86_400)
+
+
+_FIGURES = (
+    _Figure("Points", lambda report, _: report.points, _number, _round_number),
+    # how far behind is what matters here: a bar is never cut off
+    _Figure("Furthest behind at a cycle's end", _lag_at_end, duration, _round_span, cuts=False),
+    _Figure("Duration", lambda report, _: report.seconds, duration, _round_span),
+    _Figure("Windows that failed", lambda report, _: undone(report), _number, _round_number),
 )
 
 
-def plots(reports: Sequence[CycleReport]) -> str:
-    """All charts of these cycles, oldest first; they share their time axis, which stands below."""
-    charts = "".join(each.render(reports) for each in PLOTS)
-    form = "%Y-%m-%d %H:%M"
-    axis = f"from {utc(reports[0].start_ms, form)} to {utc(reports[-1].start_ms, form)} UTC"
-    key = '<span class="key failed">failed</span> <span class="key cut">cut short</span>'
-    return f'<div class="plots">{charts}</div><p class="note">{len(reports)} cycles {axis} {key}</p>'
+def _chart(figure: _Figure, snapshot: Snapshot) -> Chart:
+    reports = snapshot.reports
+    values = [figure.value(each, snapshot) for each in reports]
+    most = max(values)
+    usual = _usual(values) if figure.cuts else most
+    # a bar that is cut off stands out over the others
+    end = figure.end(max(usual * (1.25 if usual < most else 1.0), 1.0))
+    bars = _bars(reports, values, end, figure.shown)
+    failed = sum(each.outcome is CycleOutcome.FAILED for each in reports)
+    summary = f"latest {figure.shown(values[-1])}, most {figure.shown(most)}"
+    label = f"{figure.title} in each of the last {len(reports)} cycles: {summary}; {failed} of these cycles failed"
+    ticks = (figure.shown(end), figure.shown(end / 2), "0")
+    return Chart(figure.title, summary, label, ticks, _numbered(bars, values, figure.shown))
+
+
+def _usual(values: Sequence[float]) -> float:
+    """The greatest value that is not far above what three in four cycles have."""
+    ordered = sorted(each for each in values if each)
+    if not ordered:
+        return 0.0
+    limit = TALL * ordered[(len(ordered) - 1) * 3 // 4]
+    return max(each for each in ordered if each <= limit)
+
+
+def _bars(reports: Sequence[CycleReport], values: Sequence[float], end: float, shown: Callable[[float], str]) -> list[Bar]:
+    width = 100 / max(len(reports), FEWEST_SLOTS)
+    first = 100 - width * len(reports)
+    return [
+        Bar(
+            x=first + width * at,
+            width=width,
+            height=min(100.0, max(FEWEST_PERCENT, 100 * value / end)) if value else 0.0,
+            outcome=str(report.outcome),
+            said=f"{utc(report.start_ms, '%Y-%m-%d %H:%M')} UTC, {report.outcome}: {shown(value)}",
+            cut_off=value > end,
+        )
+        for at, (report, value) in enumerate(zip(reports, values, strict=True))
+    ]
+
+
+def _numbered(bars: list[Bar], values: Sequence[float], shown: Callable[[float], str]) -> tuple[Bar, ...]:
+    """The bars with numbers on those that are cut off, the tallest first."""
+    taken: list[float] = []
+    for at in sorted(range(len(bars)), key=lambda at: -values[at]):
+        bar = bars[at]
+        if bar.cut_off and all(abs(bar.x - each) >= LABEL_PERCENT for each in taken):
+            taken.append(bar.x)
+            bars[at] = Bar(bar.x, bar.width, bar.height, bar.outcome, bar.said, True, shown(values[at]))
+    return tuple(bars)

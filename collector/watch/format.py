@@ -1,28 +1,16 @@
-"""Texts, times and spans as people read them on the page."""
+"""Times and spans as people read them on the page."""
 
 import datetime
-import html
-
-MOST_CHARACTERS = 500
-"""Of one text from outside, an error or a name."""
-
-
-def escape(text: object) -> str:
-    """Text for HTML, in content and in attributes: what cannot be printed is replaced, what is too long is cut."""
-    whole = str(text)
-    cut = whole if len(whole) <= MOST_CHARACTERS else whole[:MOST_CHARACTERS] + "…"
-    return html.escape("".join(map(_printable, cut)))
-
-
-def _printable(character: str) -> str:
-    if character.isprintable():
-        return character
-    return " " if character.isspace() else "\N{REPLACEMENT CHARACTER}"
 
 
 def utc(ms: int, form: str = "%Y-%m-%d %H:%M:%S") -> str:
     """A time in UTC as people read it."""
     return datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC).strftime(form)
+
+
+def clock(ms: int, now_ms: int) -> str:
+    """The time of day, with the date where it is not today's."""
+    return utc(ms, "%H:%M" if utc(ms, "%Y-%m-%d") == utc(now_ms, "%Y-%m-%d") else "%Y-%m-%d %H:%M")
 
 
 def duration(seconds: float) -> str:

@@ -2,21 +2,21 @@
 
 from dataclasses import dataclass
 
-from collector.core.report import CycleOutcome
+from collector.core.report import CycleOutcome, CycleReport, ReasonKind
+from collector.core.text import printable
 from collector.watch.format import duration, utc
-from collector.watch.state import Dependency, Role, Snapshot
+from collector.watch.state import Dependency, Role, Snapshot, System
 
 INTERVALS_WITHOUT_CYCLE = 3
-"""So many poll intervals without a completed cycle are a failure (SPEC section 8)."""
+"""So many poll intervals without a completed cycle are a failure: one or two may be missed for a slow source's sake."""
 MOST_SILENT_S = 300.0
 """A main loop that turns beats far more often than this."""
-NOT_ASKED_BY_STANDBY = frozenset({"Netbeam"})
-"""A standby runs no cycle, so what it knows of these is old. It does ask MySQL for the lock, and stays connected to RabbitMQ."""
+_OF_THE_OUTAGE = frozenset({ReasonKind.DEPENDENCY, ReasonKind.NO_TRY})
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Whether all is well, and if not, why: a line for each reason."""
+    """Whether all is well, and if not, why: a line for each reason, printable and of bounded length."""
 
     ok: bool
     role: Role
@@ -31,24 +31,27 @@ class Health:
 
 
 def judge(snapshot: Snapshot, now: float) -> Health:
-    """Sum up the state at the monotonic time `now` (SPEC section 8).
+    """Sum up the state at the monotonic time `now`.
 
     A standby owes no cycle, but it must be able to take over: one whose MySQL or RabbitMQ is down is not well.
     """
-    reasons = [_down(each) for each in snapshot.dependencies if each.down and asked(each, snapshot.role)]
+    down = [each for each in snapshot.dependencies if each.down and asked(each, snapshot.role)]
+    reasons = [_down(each) for each in down]
     if snapshot.role is not Role.STANDBY:
         waited_s = now - snapshot.awaited_since
         if waited_s >= INTERVALS_WITHOUT_CYCLE * snapshot.poll_interval_s:
             reasons.append(f"no cycle completed for {duration(waited_s)}; one is due every {duration(snapshot.poll_interval_s)}")
         if snapshot.latest is not None and snapshot.latest.outcome is CycleOutcome.FAILED:
-            why = "; ".join(snapshot.latest.texts)
-            reasons.append(f"the last cycle failed: {why}" if why else "the last cycle failed")
-    return Health(not reasons, snapshot.role, tuple(reasons))
+            reasons += _failed(snapshot.latest, said=bool(down))
+    return Health(not reasons, snapshot.role, tuple(map(printable, reasons)))
 
 
 def asked(dependency: Dependency, role: Role) -> bool:
-    """Whether what is known of the dependency is kept up to date in this role."""
-    return role is not Role.STANDBY or dependency.name not in NOT_ASKED_BY_STANDBY
+    """Whether what is known of the dependency is kept up to date in this role.
+
+    A standby runs no cycle, so it asks the source nothing. It does ask MySQL for the lock, and stays connected to RabbitMQ.
+    """
+    return role is not Role.STANDBY or dependency.system is not System.SOURCE
 
 
 def alive(snapshot: Snapshot, now: float) -> bool:
@@ -58,3 +61,11 @@ def alive(snapshot: Snapshot, now: float) -> bool:
 
 def _down(dependency: Dependency) -> str:
     return f"{dependency.name} is down since {utc(dependency.since_ms)} UTC: {dependency.last_error or 'no reason known'}"
+
+
+def _failed(report: CycleReport, said: bool) -> list[str]:
+    """Why the cycle failed, without an outage that still goes on and has been said already."""
+    why = dict.fromkeys(each.text for each in report.reasons if not (said and each.kind in _OF_THE_OUTAGE))
+    if why:
+        return [f"the last cycle failed: {'; '.join(why)}"]
+    return [] if said else ["the last cycle failed"]

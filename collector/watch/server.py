@@ -72,7 +72,7 @@ class Site:
     ) -> None:
         self._state = state
         self._counters = counters
-        self._metrics = Metrics(state, counters, monotonic)
+        self._metrics = Metrics(state, counters, monotonic, now)
         self._monotonic = monotonic
         self._now = now
         self._answers = {"/": self._page, "/metrics": self._metric_text, "/healthz": self._health, "/livez": self._life}

@@ -15,7 +15,7 @@ from collector.core.counters import Counters
 from collector.core.outage import Outage
 from collector.core.shutdown import Stop
 from collector.watch.server import WebServer
-from collector.watch.state import CollectorState
+from collector.watch.state import CollectorState, System
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,7 +34,7 @@ def file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(rabbit_outage: Outage) -> Iterator[WebServer]:
-    server = WebServer("127.0.0.1", 0, CollectorState([rabbit_outage], 900), Counters(), Stop())
+    server = WebServer("127.0.0.1", 0, CollectorState({System.BROKER: rabbit_outage}, 900), Counters(), Stop())
     server.start()
     yield server
     server.close()

@@ -26,7 +26,7 @@ from collector.core.counters import Counters
 from collector.core.shutdown import Stop
 from collector.watch.server import WebServer
 from collector.watch.state import CollectorState
-server = WebServer("127.0.0.1", 0, CollectorState([], 900), Counters(), Stop())
+server = WebServer("127.0.0.1", 0, CollectorState({}, 900), Counters(), Stop())
 server.start()
 print(server.port, flush=True)
 sys.stdin.read()
@@ -107,7 +107,7 @@ def test_connections_beyond_the_greatest_number_do_not_become_threads(alone: tup
 def test_head_that_drips_is_cut_off_after_its_time(monkeypatch: pytest.MonkeyPatch, head: bytes) -> None:
     """A time-out of each receive alone would let a client stay that sends a byte now and then."""
     monkeypatch.setattr(web, "CLIENT_TIMEOUT_S", 1.0)
-    server = WebServer("127.0.0.1", 0, CollectorState([], 900), Counters(), Stop())
+    server = WebServer("127.0.0.1", 0, CollectorState({}, 900), Counters(), Stop())
     server.start()
     began = time.monotonic()
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client, contextlib.suppress(OSError):
@@ -122,7 +122,7 @@ def test_head_that_drips_is_cut_off_after_its_time(monkeypatch: pytest.MonkeyPat
 def test_answer_that_is_not_taken_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web, "CLIENT_TIMEOUT_S", 0.5)
     monkeypatch.setattr(web.Site, "answer", lambda *_: web.Reply(200, "text/plain", b"a" * 50_000_000))
-    server = WebServer("127.0.0.1", 0, CollectorState([], 900), Counters(), Stop())
+    server = WebServer("127.0.0.1", 0, CollectorState({}, 900), Counters(), Stop())
     server.start()
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
         client.sendall(b"GET / HTTP/1.1\r\n\r\n")

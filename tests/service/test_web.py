@@ -14,11 +14,11 @@ import pytest
 from collector.core.counters import Counters
 from collector.core.errors import ConfigurationError
 from collector.core.outage import Outage
-from collector.core.report import CycleOutcome, CycleReport, Reason, ReasonKind
+from collector.core.report import CycleOutcome, CycleReport, ReasonKind
 from collector.core.shutdown import Stop
 from collector.watch.page import CONTENT_SECURITY_POLICY
 from collector.watch.server import MOST_CONNECTIONS, MOST_HEAD_BYTES, WebServer
-from collector.watch.state import CollectorState, Role, Snapshot
+from collector.watch.state import CollectorState, Role, Snapshot, System
 
 PATHS = ("/", "/metrics", "/healthz", "/livez")
 
@@ -56,7 +56,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def state(mysql: Outage, clock: Clock) -> BrokenState:
-    return BrokenState([mysql], 900, monotonic=clock)
+    return BrokenState({System.DATABASE: mysql}, 900, monotonic=clock)
 
 
 @pytest.fixture
@@ -100,8 +100,9 @@ def test_health_is_503_with_the_reasons_when_a_cycle_failed_or_a_dependency_is_d
     server: WebServer, state: CollectorState, mysql: Outage
 ) -> None:
     state.enter(Role.WORKING)
-    why = [Reason("no listing", ReasonKind.FAILURE)]
-    state.add(CycleReport(start_ms=1_764_000_000_000, seconds=1, outcome=CycleOutcome.FAILED, reasons=why))
+    failed = CycleReport(start_ms=1_764_000_000_000, seconds=1, outcome=CycleOutcome.FAILED)
+    failed.add(ReasonKind.FAILURE, "no listing")
+    state.add(failed)
     mysql.failed("connection refused")
     status, answer = health(server)
     assert (status, answer["status"], answer["role"]) == (503, "failing", "working")
@@ -128,7 +129,7 @@ def test_metrics_are_text_that_prometheus_reads(server: WebServer) -> None:
     response, body = ask(server, "/metrics")
     assert response.status == 200
     assert response.headers["Content-Type"].startswith("text/plain; version=")
-    assert b"\nesnet_collector_points_confirmed_total 0.0\n" in body
+    assert b'\nesnet_collector_points_confirmed_total{record_type="traffic"} 0.0\n' in body
 
 
 def test_page_is_html(server: WebServer) -> None:

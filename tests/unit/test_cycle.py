@@ -271,7 +271,7 @@ def test_report_s_line_and_counts_tell_the_same() -> None:
     counted = {outcome: world.counters.get(Count.WINDOWS, outcome) for outcome in report.windows}
     assert counted == report.windows
     assert world.counters.get(Count.CYCLES, "complete") == 1
-    assert "windows=4 windows_done=2 windows_empty=1 windows_failed=1" in report.line()
+    assert "windows=4 windows_done=2 windows_empty=1 windows_failed=1" in str(report.line())
 
 
 def test_series_with_the_most_failures_are_named_first() -> None:

@@ -6,10 +6,12 @@ import pytest
 
 from collector.core.report import CycleOutcome, CycleReport, Reason, ReasonKind
 from collector.watch.health import alive, judge
-from collector.watch.state import Dependency, Role, Snapshot
+from collector.watch.state import Dependency, Identity, Role, Snapshot, System
 
 START_MS = 1_764_000_000_000
 HEALTHY = Snapshot(
+    identity=Identity(),
+    settle_delay_s=900,
     role=Role.WORKING,
     role_since_ms=START_MS,
     started_ms=START_MS,
@@ -23,13 +25,15 @@ HEALTHY = Snapshot(
 )
 
 
+SYSTEMS = {"MySQL": System.DATABASE, "RabbitMQ": System.BROKER, "Netbeam": System.SOURCE}
+
+
 def dependency(name: str, down: bool = True, error: str = "connection refused") -> Dependency:
-    return Dependency(name=name, down=down, up_once=True, since_ms=START_MS, last_error=error)
+    return Dependency(system=SYSTEMS[name], name=name, down=down, up_once=True, since_ms=START_MS, last_error=error)
 
 
-def cycle(outcome: CycleOutcome, reasons: tuple[str, ...] = ()) -> CycleReport:
-    why = [Reason(each, ReasonKind.FAILURE) for each in reasons]
-    return CycleReport(start_ms=START_MS, seconds=1, outcome=outcome, reasons=why)
+def cycle(outcome: CycleOutcome, reasons: tuple[str, ...] = (), kind: ReasonKind = ReasonKind.FAILURE) -> CycleReport:
+    return CycleReport(start_ms=START_MS, seconds=1, outcome=outcome, reasons=[Reason(each, kind) for each in reasons])
 
 
 def test_working_collector_is_ok_within_three_intervals() -> None:
@@ -65,13 +69,32 @@ def test_dependency_that_is_down_is_a_failure_with_name_time_and_error() -> None
 
 
 def test_dependency_that_was_not_tried_yet_is_no_failure() -> None:
-    untried = Dependency(name="MySQL", down=False, up_once=False, since_ms=START_MS, last_error="")
+    untried = Dependency(system=System.DATABASE, name="MySQL", down=False, up_once=False, since_ms=START_MS, last_error="")
     assert judge(replace(HEALTHY, role=Role.STARTING, dependencies=(untried,)), 1.0).ok
 
 
 def test_every_reason_is_given_at_once() -> None:
-    bad = replace(HEALTHY, latest=cycle(CycleOutcome.FAILED), dependencies=(dependency("MySQL"), dependency("RabbitMQ")))
+    both = (dependency("MySQL"), dependency("RabbitMQ"))
+    bad = replace(HEALTHY, latest=cycle(CycleOutcome.FAILED, ("no listing",)), dependencies=both)
     assert len(judge(bad, 9999.0).reasons) == 4
+
+
+def test_outage_that_goes_on_is_said_once_and_not_as_the_last_cycle_s_reason_too() -> None:
+    failed = cycle(CycleOutcome.FAILED, ("MySQL: connection refused",), ReasonKind.DEPENDENCY)
+    failed.add(ReasonKind.NO_TRY, "30 windows got no try")
+    during = replace(HEALTHY, latest=failed, dependencies=(dependency("MySQL"),))
+    assert judge(during, 1.0).reasons == ("MySQL is down since 2025-11-24 16:00:00 UTC: connection refused",)
+    after = replace(HEALTHY, latest=failed, dependencies=(dependency("MySQL", down=False),))
+    assert judge(after, 1.0).reasons == ("the last cycle failed: MySQL: connection refused; 30 windows got no try",)
+    failed.add(ReasonKind.FAILURE, "no listing")
+    assert judge(during, 1.0).reasons[1:] == ("the last cycle failed: no listing",)
+
+
+def test_reasons_are_cut_and_escaped() -> None:
+    odd = dependency("MySQL", error="\x1b[2J\u202e" + "x" * 10_000_000)
+    (reason,) = judge(replace(HEALTHY, dependencies=(odd,)), 1.0).reasons
+    assert "\\x1b[2J\\u202e" in reason
+    assert len(reason) < 600
 
 
 def test_standby_is_ok_however_long_it_lasts_and_says_so() -> None:

@@ -7,12 +7,12 @@ from collector import __version__
 from collector.core.counters import BUCKETS_S, Count, Counters, RequestOutcome
 from collector.core.model import RecordType
 from collector.core.outage import Outage
-from collector.core.report import CycleOutcome, CycleReport, Reached
+from collector.core.report import CycleOutcome, CycleReport, Reached, WindowOutcome
 from collector.watch.metrics import COUNTERS, METRICS, PREFIX, Metrics
-from collector.watch.state import CollectorState, Role
+from collector.watch.state import CollectorState, Identity, Role, System
 
 START_MS = 1_764_000_000_000
-SETTLED_MS = START_MS - 900_000
+NOW_MS = START_MS + 100_000
 CYCLE = CycleReport(
     start_ms=START_MS,
     seconds=42.5,
@@ -23,12 +23,14 @@ CYCLE = CycleReport(
     held_back=7,
     idle=4_000,
     outstanding=25,
+    planned=30,
+    points=900,
     database_s=1.5,
-    settled_ms=SETTLED_MS,
     reached={
-        RecordType.TRAFFIC: Reached(SETTLED_MS - 1_800_000, SETTLED_MS - 60_000, 6000),
-        RecordType.ERRORS: Reached(SETTLED_MS - 120_000, SETTLED_MS, 6000),
+        RecordType.TRAFFIC: Reached(NOW_MS - 2_700_000, NOW_MS - 960_000, 6000),
+        RecordType.ERRORS: Reached(NOW_MS - 1_020_000, NOW_MS - 800_000, 6000),
     },
+    newest_ms={RecordType.TRAFFIC: NOW_MS - 905_000},
 )
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -40,18 +42,32 @@ def counters() -> Counters:
 
 
 @pytest.fixture
-def outages() -> list[Outage]:
-    return [Outage(name) for name in ("Netbeam", "MySQL", "RabbitMQ")]
+def outages() -> dict[System, Outage]:
+    return {System.SOURCE: Outage("Netbeam"), System.DATABASE: Outage("MySQL"), System.BROKER: Outage("RabbitMQ")}
 
 
 @pytest.fixture
-def state(outages: list[Outage]) -> CollectorState:
-    return CollectorState(outages, 900, monotonic=lambda: 1000.0)
+def state(outages: dict[System, Outage]) -> CollectorState:
+    return CollectorState(outages, 900, 900, Identity(share="2/3"), monotonic=lambda: 1000.0)
+
+
+class Clock:
+    """The wall clock, moved by hand."""
+
+    seconds = NOW_MS / 1000
+
+    def __call__(self) -> float:
+        return self.seconds
 
 
 @pytest.fixture
-def metrics(state: CollectorState, counters: Counters) -> Metrics:
-    return Metrics(state, counters, monotonic=lambda: 1000.0)
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def metrics(state: CollectorState, counters: Counters, clock: Clock) -> Metrics:
+    return Metrics(state, counters, monotonic=lambda: 1000.0, now=clock)
 
 
 def scrape(metrics: Metrics) -> Samples:
@@ -71,6 +87,7 @@ def test_every_metric_has_the_prefix_of_the_collector(metrics: Metrics) -> None:
 def test_list_of_metrics_is_what_is_shown_with_types_labels_and_help(metrics: Metrics, state: CollectorState) -> None:
     state.enter(Role.WORKING)
     state.add(CYCLE)
+    state.count_free_shares(1)
     families = list(text_string_to_metric_families(metrics.render()[0].decode()))
     shown = {}
     for family in families:
@@ -83,7 +100,7 @@ def test_list_of_metrics_is_what_is_shown_with_types_labels_and_help(metrics: Me
     assert f"{PREFIX}process_resident_memory_bytes" in shown
 
 
-def test_every_count_of_the_tally_has_a_counter() -> None:
+def test_every_count_has_a_counter() -> None:
     assert set(COUNTERS) == set(Count)
 
 
@@ -96,16 +113,18 @@ def test_counters_without_increments_are_shown_as_zero_for_each_documented_label
 
 def test_documented_labels_are_those_that_the_docstrings_of_the_counts_name() -> None:
     assert COUNTERS[Count.REQUESTS].values == ("ok", "no_content", "timeout", "connection", "status", "unreadable", "refused")
-    assert COUNTERS[Count.WINDOWS].values == ("done", "empty", "failed", "returned", "refused", "lost", "moved")
+    assert COUNTERS[Count.WINDOWS].values == tuple(WindowOutcome)
+    assert COUNTERS[Count.POINTS_CONFIRMED].values == ("traffic", "errors", "discards")
     assert COUNTERS[Count.CYCLES].values == tuple(CycleOutcome)
     assert COUNTERS[Count.RECONNECTS].values == ("mysql", "rabbitmq")
 
 
-def test_counters_show_the_tally_by_label(metrics: Metrics, counters: Counters) -> None:
-    counters.add(Count.POINTS_CONFIRMED, 1234)
+def test_counters_show_counts_by_label(metrics: Metrics, counters: Counters) -> None:
+    counters.add(Count.POINTS_CONFIRMED, 1234, RecordType.ERRORS)
     counters.add(Count.WINDOWS, 5, "done")
     counters.add(Count.WINDOWS, 2, "unforeseen")
-    assert value(metrics, "points_confirmed_total") == 1234
+    assert value(metrics, "points_confirmed_total", record_type="errors") == 1234
+    assert value(metrics, "points_confirmed_total", record_type="traffic") == 0
     assert value(metrics, "windows_total", outcome="done") == 5
     assert value(metrics, "windows_total", outcome="unforeseen") == 2
     assert value(metrics, "windows_total", outcome="failed") == 0
@@ -135,6 +154,45 @@ def test_gauges_show_the_last_cycle(metrics: Metrics, state: CollectorState) -> 
     assert value(metrics, "series_idle") == 4000
 
 
+def test_lag_and_freshness_grow_with_the_clock_between_cycles_and_in_an_outage(
+    metrics: Metrics, state: CollectorState, clock: Clock
+) -> None:
+    state.enter(Role.WORKING)
+    state.add(CYCLE)
+    assert value(metrics, "freshness_seconds", record_type="traffic") == 905
+    clock.seconds += 600
+    assert value(metrics, "lag_seconds", record_type="traffic", stat="worst") == 2400
+    assert value(metrics, "lag_seconds", record_type="errors", stat="median") == 500
+    assert value(metrics, "freshness_seconds", record_type="traffic") == 1505
+    state.add(CycleReport(start_ms=NOW_MS, seconds=1.0, outcome=CycleOutcome.FAILED))
+    clock.seconds += 600
+    assert value(metrics, "lag_seconds", record_type="traffic", stat="worst") == 3000
+    assert value(metrics, "freshness_seconds", record_type="traffic") == 2105
+    assert value(metrics, "interfaces", state="active") == 10_000
+
+
+def test_running_cycle_shows_how_far_it_is_the_first_one_too(metrics: Metrics, state: CollectorState, clock: Clock) -> None:
+    assert value(metrics, "cycle_windows_planned") is None
+    state.enter(Role.WORKING)
+    running = CycleReport(start_ms=NOW_MS, planned=100, done=5, points=40)
+    state.begin(running)
+    clock.seconds += 12
+    names = ("running_seconds", "windows_planned", "windows_done", "points")
+    assert [value(metrics, f"cycle_{each}") for each in names] == [12, 100, 5, 40]
+    running.outcome = CycleOutcome.COMPLETE
+    state.add(running)
+    assert [value(metrics, f"cycle_{each}") for each in names] == [0, 100, 5, 40]
+
+
+def test_share_and_role_are_labels_and_free_shares_are_shown_once_they_are_known(metrics: Metrics, state: CollectorState) -> None:
+    assert value(metrics, "share_info", share="2/3", role="starting") == 1
+    assert value(metrics, "shares_free") is None
+    state.enter(Role.STANDBY)
+    state.count_free_shares(1)
+    assert value(metrics, "share_info", share="2/3", role="standby") == 1
+    assert value(metrics, "shares_free") == 1
+
+
 def test_gauges_of_the_last_cycle_are_absent_before_the_first(metrics: Metrics) -> None:
     assert value(metrics, "cycle_seconds") is None
     assert value(metrics, "last_completed_cycle_timestamp_seconds") is None
@@ -153,8 +211,8 @@ def test_standby_says_so_and_shows_no_figures_of_an_older_cycle(metrics: Metrics
     assert value(metrics, "dependency_up", dependency="mysql") == 0
 
 
-def test_dependency_is_up_between_its_first_success_and_its_next_failure(metrics: Metrics, outages: list[Outage]) -> None:
-    mysql = outages[1]
+def test_dependency_is_up_between_its_first_success_and_its_next_failure(metrics: Metrics, outages: dict[System, Outage]) -> None:
+    mysql = outages[System.DATABASE]
     assert value(metrics, "dependency_up", dependency="mysql") == 0
     mysql.ended()
     assert value(metrics, "dependency_up", dependency="mysql") == 1
@@ -162,9 +220,9 @@ def test_dependency_is_up_between_its_first_success_and_its_next_failure(metrics
     assert value(metrics, "dependency_up", dependency="mysql") == 0
 
 
-def test_healthy_agrees_with_the_health_check(metrics: Metrics, outages: list[Outage]) -> None:
+def test_healthy_agrees_with_the_health_check(metrics: Metrics, outages: dict[System, Outage]) -> None:
     assert value(metrics, "healthy") == 1
-    outages[2].failed("connection refused")
+    outages[System.BROKER].failed("connection refused")
     assert value(metrics, "healthy") == 0
 
 

@@ -5,67 +5,88 @@ import hashlib
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 
 from collector.core.counters import Count
 from collector.core.model import RecordType
 from collector.core.report import CycleOutcome, CycleReport, Reached, Reason, ReasonKind, WindowOutcome
-from collector.watch.charts import FEWEST_SLOTS
-from collector.watch.format import MOST_CHARACTERS, duration, escape, utc
+from collector.core.text import MOST_CHARACTERS
+from collector.watch.charts import FEWEST_SLOTS, charts
+from collector.watch.format import clock, duration, utc
 from collector.watch.health import Health, judge
-from collector.watch.page import CONTENT_SECURITY_POLICY, MOST_REASONS, SHOWN_CYCLES, render
-from collector.watch.state import Dependency, Role, Snapshot
-from collector.watch.style import STYLE
+from collector.watch.page import CONTENT_SECURITY_POLICY, MOST_REASONS, RUNNING_REFRESH_S, SHOWN_CYCLES, STYLE, render
+from collector.watch.state import Dependency, Identity, Role, Snapshot, System
 
 START_MS = 1_764_000_000_000
-SETTLED_MS = START_MS - 900_000
 NOW_MS = START_MS + 7_200_000
 HOSTILE = """</title><script>alert("1")</script><img src=x onerror='alert(2)'>&amp;"""
-CYCLE = CycleReport(
-    start_ms=START_MS,
-    seconds=42.4,
-    outcome=CycleOutcome.COMPLETE,
-    active=10_679,
-    draining=12,
-    points=571_765,
-    idle=4_669,
-    windows={WindowOutcome.DONE: 18_000, WindowOutcome.EMPTY: 400, WindowOutcome.FAILED: 3, WindowOutcome.REFUSED: 2},
-    database_s=3.2,
-    settled_ms=SETTLED_MS,
-    reached={
-        RecordType.TRAFFIC: Reached(SETTLED_MS - 1_830_000, SETTLED_MS - 60_000, 6010),
-        RecordType.DISCARDS: Reached(SETTLED_MS - 93_600_000, SETTLED_MS, 6011),
-    },
-    failing=(("devices/albq-cr5/interfaces/1%2F1%2F1", 3), ("devices/amst-cr5/interfaces/lo0", 2)),
-)
-
-def leaving(text: str) -> list[Reason]:
-    """What a cycle leaves for the next one."""
-    return [Reason(text, ReasonKind.LEFT)]
+SETTLED_MS = NOW_MS - 900_000
 
 
-UP = Dependency(name="MySQL", down=False, up_once=True, since_ms=START_MS, last_error="")
+def cycle(**changes: Any) -> CycleReport:
+    """A cycle that went well, but for these changes."""
+    made = CycleReport(
+        start_ms=START_MS,
+        seconds=42.4,
+        outcome=CycleOutcome.COMPLETE,
+        active=10_679,
+        draining=12,
+        points=571_765,
+        idle=4_669,
+        database_s=3.2,
+        reached={
+            RecordType.TRAFFIC: Reached(SETTLED_MS - 1_830_000, SETTLED_MS - 60_000, 6010),
+            RecordType.DISCARDS: Reached(SETTLED_MS - 93_600_000, SETTLED_MS, 6011),
+        },
+        newest_ms={RecordType.TRAFFIC: SETTLED_MS - 30_000, RecordType.DISCARDS: SETTLED_MS},
+        failing=(("devices/albq-cr5/interfaces/1%2F1%2F1", 3), ("devices/amst-cr5/interfaces/lo0", 2)),
+    )
+    made.windows |= {WindowOutcome.DONE: 18_000, WindowOutcome.EMPTY: 400, WindowOutcome.FAILED: 3, WindowOutcome.REFUSED: 2}
+    return replace(made, **changes)
+
+
+def reasons(*texts: str, kind: ReasonKind = ReasonKind.FAILURE) -> list[Reason]:
+    return [Reason(each, kind) for each in texts]
+
+
+CYCLE = cycle()
+UP = Dependency(system=System.DATABASE, name="MySQL", down=False, up_once=True, since_ms=START_MS, last_error="")
 WORKING = Snapshot(
+    identity=Identity(host="collector-1", source="Netbeam", database="esnet on esnet_db:3306", exchange="osg.psdata.raw"),
     role=Role.WORKING,
     role_since_ms=START_MS,
     started_ms=START_MS,
     poll_interval_s=900,
+    settle_delay_s=900,
     beat=0.0,
     awaited_since=0.0,
     last_completed_ms=NOW_MS - 240_000,
     reports=(CYCLE,),
     latest=CYCLE,
+    figures=CYCLE,
+    newest_ms=CYCLE.newest_ms,
     dependencies=(UP,),
 )
-NEW = replace(WORKING, role=Role.STARTING, last_completed_ms=None, reports=(), latest=None)
+NOTHING: dict[str, Any] = {"last_completed_ms": None, "reports": (), "latest": None, "figures": None, "newest_ms": {}}
+NEW = replace(WORKING, role=Role.STARTING, **NOTHING)
 STANDBY = replace(NEW, role=Role.STANDBY)
+
+
+def after(latest: CycleReport, *earlier: CycleReport, **changes: Any) -> Snapshot:
+    """Working, when this cycle has just ended."""
+    return replace(WORKING, latest=latest, reports=(*earlier, latest), **changes)
+
+
+def down(system: System, name: str, error: str = "connection refused") -> Dependency:
+    return Dependency(system=system, name=name, down=True, up_once=True, since_ms=START_MS, last_error=error)
 
 
 class Reader(HTMLParser):
     """Reads a document: its text, its tags, and that each is closed in order."""
 
-    VOID = frozenset({"meta", "link", "br", "rect", "circle", "path"})
+    VOID = frozenset({"meta", "link", "br", "rect", "circle", "path", "line"})
 
     def __init__(self, document: str) -> None:
         super().__init__()
@@ -113,19 +134,46 @@ def test_time_of_the_next_cycle_has_seconds_where_the_interval_has() -> None:
     assert "the next one is due at 18:00:05 UTC." in read(replace(WORKING, poll_interval_s=5)).text
 
 
+def test_which_collector_this_is_stands_on_the_page() -> None:
+    page = read(replace(WORKING, identity=replace(WORKING.identity, share="2/3")))
+    assert "ESnet Collector collector-1 2025-11-24 18:00:00 UTC" in page.text
+    assert "Source Netbeam Database esnet on esnet_db:3306 Exchange osg.psdata.raw Share 2/3" in page.text
+    assert "Share" not in read(WORKING).text
+
+
 def test_figures_of_the_last_cycle_are_shown() -> None:
     text = read(WORKING).text
     for expected in (
-        "Points 571,765 in the last cycle",
-        "Duration 42 s database 3.2 s",
+        "Data up to 17:44 UTC 16 min old",
+        "Furthest behind 1 d 2 h median 1 min; 4,669 idle series left out",
+        "Last cycle 571,765 points in 42 s, database 3.2 s",
         "Interfaces 10,679 active, 12 draining",
-        "Furthest behind 1 d 2 h 4,669 idle series left out",
-        "traffic 1 min 30 min 6,010",
-        "discards 0 s 1 d 2 h 6,011",
+        "traffic 17:44 16 min 1 min 30 min 6,010",
+        "discards 17:45 15 min 0 s 1 d 2 h 6,011",
         "devices/albq-cr5/interfaces/1%2F1%2F1 3",
         "2025-11-24 16:00:00 complete 42 s 571,765 5",
     ):
         assert expected in text
+
+
+def test_lag_and_age_grow_while_nothing_is_collected() -> None:
+    later = Reader(render(WORKING, Health(True, Role.WORKING), {}, NOW_MS + 3_600_000)).text
+    assert "Data up to 17:44 UTC 1 h 16 min old" in later
+    assert "traffic 17:44 1 h 16 min 1 h 1 min 1 h 30 min 6,010" in later
+
+
+def test_cycle_that_runs_shows_how_far_it_is_the_first_one_too() -> None:
+    running = CycleReport(start_ms=NOW_MS - 12_000, planned=18_000, done=3_400, points=45_678)
+    page = read(replace(WORKING, running=running))
+    assert "A cycle has been running for 12 s. The last completed cycle ended 4 min ago." in page.text
+    assert "This cycle 45,678 points 3,400 of 18,000 windows done" in page.text
+    assert ("content", str(RUNNING_REFRESH_S)) in page.attributes
+    first = read(replace(NEW, role=Role.WORKING, running=running))
+    assert "A cycle has been running for 12 s. No cycle has been completed yet." in first.text
+    assert "Data up to \N{EN DASH} no point on the bus yet" in first.text
+    assert "This cycle 45,678 points 3,400 of 18,000 windows done" in first.text
+    assert ("max", "18000") in first.attributes
+    assert ("value", "3400") in first.attributes
 
 
 @pytest.mark.parametrize(("snapshot", "headline"), [(NEW, "Starting"), (STANDBY, "Standing by")])
@@ -134,42 +182,79 @@ def test_page_without_a_single_cycle_has_a_state_and_no_empty_sections(snapshot:
     assert headline in page.text
     assert "MySQL up since 2025-11-24 16:00:00" in page.text
     assert "Last cycles" not in page.text
-    assert "Lag" not in page.text
+    assert "Record types" not in page.text
     assert page.tags.count("section") == 2
 
 
+def test_start_names_what_it_waits_for() -> None:
+    waiting = replace(NEW, dependencies=(replace(UP, up_once=False), down(System.BROKER, "RabbitMQ")))
+    assert "Waiting for MySQL and RabbitMQ for 2 h; no cycle has begun." in read(waiting).text
+    assert "Waiting for the lock for 2 h; no cycle has begun." in read(NEW).text
+
+
 def test_working_collector_without_a_completed_cycle_says_so() -> None:
-    assert "No cycle has been completed yet; the next one" in read(replace(NEW, role=Role.WORKING)).text
+    assert "No cycle has been completed yet; the next one is due at" in read(replace(NEW, role=Role.WORKING)).text
 
 
-def test_standby_says_that_it_is_one_and_does_not_vouch_for_netbeam() -> None:
-    netbeam = Dependency(name="Netbeam", down=True, up_once=True, since_ms=START_MS, last_error="503")
+def test_time_of_the_next_cycle_is_not_told_while_it_waits_for_the_database() -> None:
+    text = read(replace(WORKING, dependencies=(down(System.DATABASE, "MySQL"),))).text
+    assert "The last completed cycle ended 4 min ago; the next one waits for MySQL." in text
+    assert "due at" not in text
+
+
+def test_standby_says_who_works_and_does_not_vouch_for_the_source() -> None:
+    netbeam = down(System.SOURCE, "Netbeam")
     text = read(replace(STANDBY, dependencies=(netbeam, UP))).text
-    assert "Another collector is at work; this one takes over when that one ends. Standing by for 2 h." in text
+    assert "Another collector holds the lock and works; this one takes over when that one ends. Standby for 2 h." in text
     assert "Netbeam not asked while standing by" in text
+    assert "Another collector (10.0.0.7) holds the lock" in read(replace(STANDBY, holder="10.0.0.7")).text
 
 
-def test_failing_collector_says_why() -> None:
-    down = Dependency(name="RabbitMQ", down=True, up_once=True, since_ms=START_MS, last_error="connection refused")
-    failed = replace(CYCLE, outcome=CycleOutcome.FAILED, reasons=leaving("the listing failed"))
-    page = read(replace(WORKING, latest=failed, reports=(CYCLE, failed), dependencies=(UP, down)), at=2700.0)
+def test_share_that_nobody_works_on_is_said() -> None:
+    assert "2 shares have no collector" in read(replace(WORKING, shares_free=2)).text
+    assert "no collector" not in read(replace(WORKING, shares_free=0)).text
+
+
+@pytest.mark.parametrize(
+    ("system", "name"), [(System.SOURCE, "Netbeam"), (System.DATABASE, "MySQL"), (System.BROKER, "RabbitMQ")]
+)
+def test_outage_is_said_once_with_what_it_means_and_no_interface_is_blamed(system: System, name: str) -> None:
+    failed = cycle(outcome=CycleOutcome.FAILED, reasons=reasons(f"{name}: connection refused", kind=ReasonKind.DEPENDENCY))
+    page = read(after(failed, CYCLE, dependencies=(down(system, name),)))
     assert "Needs attention" in page.text
-    assert "RabbitMQ is down since 2025-11-24 16:00:00 UTC: connection refused" in page.text
-    assert "no cycle completed for 45 min; one is due every 15 min" in page.text
-    assert page.text.count("the listing failed") == 1
-    assert "RabbitMQ down since 2025-11-24 16:00:00 connection refused" in page.text
+    assert f"{name} is down since 2025-11-24 16:00:00 UTC: connection refused" in page.text
+    assert page.text.count("connection refused") == 1
+    assert "Nothing is lost: the checkpoints stay, and what is missing meanwhile is caught up with once" in page.text
+    assert f"Not told while {name} is away" in page.text
+    assert "devices/albq-cr5" not in page.text
     assert ("class", "state failing") in page.attributes
 
 
+def test_no_interface_is_blamed_for_an_outage_that_has_just_ended() -> None:
+    failed = cycle(outcome=CycleOutcome.FAILED, reasons=reasons("Netbeam is away", kind=ReasonKind.DEPENDENCY))
+    text = read(after(failed)).text
+    assert "Not told while a dependency is away" in text
+    assert "devices/albq-cr5" not in text
+
+
+def test_failing_collector_says_every_reason_once() -> None:
+    failed = cycle(outcome=CycleOutcome.FAILED, reasons=reasons("no points since 17:44", "no points since 17:44"))
+    page = read(after(failed, CYCLE), at=2700.0)
+    assert "no cycle completed for 45 min; one is due every 15 min" in page.text
+    assert page.text.count("no points since 17:44") == 1
+    assert "Nothing is lost" not in page.text
+
+
 def test_standby_that_could_not_take_over_needs_attention() -> None:
-    down = replace(UP, down=True, last_error="gone")
-    assert "Standby needs attention" in read(replace(STANDBY, dependencies=(down,))).text
+    text = read(replace(STANDBY, dependencies=(down(System.DATABASE, "MySQL"),))).text
+    assert "Standby needs attention" in text
+    assert "This standby cannot take over while MySQL is away." in text
 
 
 def test_what_a_cycle_left_for_the_next_is_said_without_alarm() -> None:
-    left = replace(CYCLE, outcome=CycleOutcome.CUT, reasons=leaving("cut short, 300 windows outstanding"), checkpoints_moved=9)
-    page = read(replace(WORKING, latest=left, reports=(left,)))
-    assert "The last cycle left something for the next one: cut short, 300 windows outstanding" in page.text
+    left = cycle(outcome=CycleOutcome.CUT, reasons=reasons("300 windows outstanding", kind=ReasonKind.LEFT), checkpoints_moved=9)
+    page = read(after(left))
+    assert "The last cycle left something for the next one: 300 windows outstanding" in page.text
     assert ("class", "state ok") in page.attributes
 
 
@@ -180,58 +265,99 @@ def test_dependency_tells_its_last_error_when_it_is_back_and_when_nobody_has_tri
     assert "MySQL not tried yet" in read(replace(NEW, dependencies=(untried,))).text
 
 
-def test_totals_since_the_start_come_from_the_tally() -> None:
-    counts = {(Count.POINTS_CONFIRMED, ""): 1_234_567, (Count.POINTS_INVALID, ""): 12, (Count.CYCLES_SKIPPED, ""): 3}
+def test_totals_since_the_start_come_from_the_counters() -> None:
+    counts = {
+        (Count.POINTS_CONFIRMED, "traffic"): 1_234_000,
+        (Count.POINTS_CONFIRMED, "errors"): 567,
+        (Count.POINTS_INVALID, "errors"): 12,
+        (Count.CYCLES_SKIPPED, ""): 3,
+    }
     expected = "Since the start at 2025-11-24 16:00:00: 1,234,567 points confirmed, 12 dropped as invalid, 3 cycles skipped."
     assert expected in read(WORKING, counts=counts).text
 
 
 def test_hostile_names_and_errors_stay_text() -> None:
-    failed = replace(CYCLE, outcome=CycleOutcome.FAILED, reasons=leaving(HOSTILE), failing=((HOSTILE, 1),))
-    down = Dependency(name=HOSTILE, down=True, up_once=True, since_ms=START_MS, last_error=HOSTILE)
-    page = read(replace(WORKING, latest=failed, reports=(failed,), dependencies=(down,)))
-    assert not {"script", "img"} & set(page.tags)
-    assert not [name for name, _ in page.attributes if name.startswith("on")]
-    assert page.text.count(HOSTILE) == 6
+    failed = cycle(outcome=CycleOutcome.FAILED, reasons=reasons(HOSTILE), failing=((HOSTILE, 1),))
+    hostile = down(System.BROKER, HOSTILE, HOSTILE)
+    identity = Identity(host=HOSTILE, source=HOSTILE, database=HOSTILE, exchange=HOSTILE, share=HOSTILE)
+    page = read(after(failed, identity=identity, dependencies=(hostile,)))
+    shown = read(after(failed, identity=identity, dependencies=(replace(hostile, down=False),), holder=HOSTILE))
+    for each in (page, shown):
+        assert not {"script", "img"} & set(each.tags)
+        assert not [name for name, _ in each.attributes if name.startswith("on")]
+    assert page.text.count(HOSTILE) == 12
+    assert shown.text.count(HOSTILE) == 10
 
 
 def test_text_that_cannot_be_printed_or_has_no_end_is_made_fit() -> None:
-    assert escape("a\ud800b\x00c\x1b[31m\nd") == "a\ufffdb\ufffdc\ufffd[31m d"
-    assert len(escape("x" * 10_000)) == MOST_CHARACTERS + 1
-    render(replace(WORKING, latest=replace(CYCLE, reasons=leaving("\udcff"))), Health(True, Role.WORKING), {}, NOW_MS).encode()
+    odd = "a\ud800b\x00c\x1b[31m\nd\u202e" + "x" * 10_000
+    text = read(after(cycle(failing=((odd, 1),)))).text
+    assert r"a\ud800b\x00c\x1b[31m\nd\u202exxx" in text
+    assert "x" * MOST_CHARACTERS not in text
 
 
 def test_many_reasons_are_cut_with_their_number() -> None:
-    reasons = tuple(f"reason {number}" for number in range(MOST_REASONS + 30))
-    text = Reader(render(WORKING, Health(False, Role.WORKING, reasons), {}, NOW_MS)).text
+    many = tuple(f"reason {number}" for number in range(MOST_REASONS + 30))
+    text = Reader(render(WORKING, Health(False, Role.WORKING, many), {}, NOW_MS)).text
     assert "and 30 more" in text
     assert f"reason {MOST_REASONS}" not in text
 
 
-def test_plot_has_a_bar_a_cycle_with_failed_and_cut_ones_marked() -> None:
-    cut = replace(CYCLE, outcome=CycleOutcome.CUT, start_ms=START_MS + 900_000)
-    failed = replace(CYCLE, outcome=CycleOutcome.FAILED, points=0, start_ms=START_MS + 1_800_000)
+def test_chart_has_a_bar_a_cycle_with_failed_and_cut_ones_marked() -> None:
+    cut = cycle(outcome=CycleOutcome.CUT, start_ms=START_MS + 900_000)
+    failed = cycle(outcome=CycleOutcome.FAILED, points=0, start_ms=START_MS + 1_800_000)
     document = render(replace(WORKING, reports=(CYCLE, cut, failed)), Health(True, Role.WORKING), {}, NOW_MS)
-    assert [document.count(f'<g class="{outcome}">') for outcome in CycleOutcome] == [3, 3, 3]
+    assert [document.count(f'<g class="{outcome}">') for outcome in CycleOutcome] == [4, 4, 4]
     assert "<title>2025-11-24 16:30 UTC, failed: 0</title>" in document
     assert "Points in each of the last 3 cycles: latest 0, most 571,765; 1 of these cycles failed" in document
-    assert f'viewBox="0 0 {FEWEST_SLOTS} 100"' in document
     assert "3 cycles from 2025-11-24 16:00 to 2025-11-24 16:30 UTC" in Reader(document).text
 
 
-def test_plot_of_cycles_that_did_nothing_is_flat() -> None:
-    nothing = replace(CYCLE, points=0, seconds=0.0, windows={})
-    document = render(replace(WORKING, reports=(nothing, nothing)), Health(True, Role.WORKING), {}, NOW_MS)
-    assert set(re.findall(r'class="bar"[^>]* height="([^"]*)"', document)) == {"0.0"}
+def test_chart_has_round_ends_of_its_axes_and_the_newest_bar_at_the_right() -> None:
+    points, lag, seconds, failed = charts(replace(WORKING, reports=(CYCLE, CYCLE)))
+    assert points.ticks == ("1,000,000", "500,000", "0")
+    assert lag.ticks == ("2 d", "1 d", "0")
+    assert seconds.ticks == ("1 min", "30 s", "0")
+    assert failed.ticks == ("10", "5", "0")
+    assert points.bars[-1].x + points.bars[-1].width == pytest.approx(100)
+    assert points.bars[0].width == 100 / FEWEST_SLOTS
+    assert points.bars[0].height == pytest.approx(57.1765)
+
+
+def test_bar_of_a_catch_up_is_cut_off_and_says_its_number_so_that_the_others_are_seen() -> None:
+    reports = tuple(cycle(points=38_646 if number == 5 else 1_356) for number in range(20))
+    points, _, _, _ = charts(replace(WORKING, reports=reports))
+    assert points.ticks[0] == "2,000"
+    assert [(bar.height, bar.number) for bar in points.bars if bar.cut_off] == [(100, "38,646")]
+    assert {round(bar.height) for bar in points.bars if not bar.cut_off} == {68}
+    assert ">38,646</text>" in render(replace(WORKING, reports=reports), Health(True, Role.WORKING), {}, NOW_MS)
+
+
+def test_numbers_on_neighbouring_bars_that_are_cut_off_do_not_overlap() -> None:
+    reports = tuple(cycle(points=each) for each in (90_000, 100_000, 80_000, *[100] * 40))
+    points, _, _, _ = charts(replace(WORKING, reports=reports))
+    assert [bar.number for bar in points.bars if bar.cut_off] == ["", "100,000", ""]
+
+
+def test_lag_of_an_outage_is_never_cut_off() -> None:
+    reached = {RecordType.TRAFFIC: Reached(START_MS - 36_000_000, START_MS, 5)}
+    _, lag, _, _ = charts(replace(WORKING, reports=(*[cycle(reached={})] * 20, cycle(reached=reached))))
+    assert not any(bar.cut_off for bar in lag.bars)
+    assert lag.summary == "latest 9 h 46 min, most 9 h 46 min"
+
+
+def test_chart_of_cycles_that_did_nothing_is_flat() -> None:
+    nothing = CycleReport(start_ms=START_MS, outcome=CycleOutcome.COMPLETE)
+    assert {bar.height for chart in charts(replace(WORKING, reports=(nothing, nothing))) for bar in chart.bars} == {0.0}
 
 
 def test_table_of_cycles_shows_the_newest_first_and_not_all() -> None:
-    reports = tuple(replace(CYCLE, start_ms=START_MS + number * 900_000, points=number) for number in range(96))
+    reports = tuple(cycle(start_ms=START_MS + number * 900_000, points=number) for number in range(96))
     page = read(replace(WORKING, reports=reports))
     starts = re.findall(r"2025-11-25 (\d\d:\d\d):00 complete", page.text)
     assert starts[0] == "15:45"
     assert len(starts) == SHOWN_CYCLES
-    assert len(render(replace(WORKING, reports=reports), Health(True, Role.WORKING), {}, NOW_MS)) < 100_000
+    assert len(render(replace(WORKING, reports=reports), Health(True, Role.WORKING), {}, NOW_MS)) < 150_000
 
 
 def test_nothing_is_loaded_from_elsewhere_and_nothing_is_run() -> None:
@@ -293,5 +419,7 @@ def test_spans_are_told_in_their_two_greatest_units(seconds: float, words: str) 
     assert duration(seconds) == words
 
 
-def test_times_are_told_in_utc() -> None:
+def test_times_are_told_in_utc_with_the_date_where_it_is_not_today_s() -> None:
     assert utc(START_MS) == "2025-11-24 16:00:00"
+    assert clock(START_MS, NOW_MS) == "16:00"
+    assert clock(START_MS, START_MS + 86_400_000) == "2025-11-24 16:00"

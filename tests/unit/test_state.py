@@ -1,10 +1,11 @@
-"""The state: what it remembers of cycles and roles."""
+"""The collector's state: what it remembers of cycles and roles."""
 
 import pytest
 
+from collector.core.model import RecordType
 from collector.core.outage import Outage
-from collector.core.report import CycleOutcome, CycleReport
-from collector.watch.state import KEPT_REPORTS, CollectorState, Role
+from collector.core.report import CycleOutcome, CycleReport, Reached, WindowOutcome
+from collector.watch.state import KEPT_REPORTS, CollectorState, Role, System
 
 START_MS = 1_764_000_000_000
 
@@ -29,7 +30,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def state(clock: Clock) -> CollectorState:
-    return CollectorState([], 900, clock.monotonic, clock.now)
+    return CollectorState({}, 900, 900, None, clock.monotonic, clock.now)
 
 
 def report(outcome: CycleOutcome = CycleOutcome.COMPLETE, moved: int = 0, start_ms: int = START_MS) -> CycleReport:
@@ -120,7 +121,7 @@ def test_beat_is_the_time_of_the_last_turn(state: CollectorState, clock: Clock) 
 
 def test_dependency_is_up_only_once_it_has_been_used(clock: Clock) -> None:
     outage = Outage("MySQL", clock.monotonic, clock.now)
-    state = CollectorState([outage], 900, clock.monotonic, clock.now)
+    state = CollectorState({System.DATABASE: outage}, 900, 900, None, clock.monotonic, clock.now)
     (untried,) = state.snapshot().dependencies
     assert (untried.name, untried.up, untried.down) == ("MySQL", False, False)
     outage.ended()
@@ -130,3 +131,61 @@ def test_dependency_is_up_only_once_it_has_been_used(clock: Clock) -> None:
     outage.failed("connection refused")
     (down,) = state.snapshot().dependencies
     assert (down.up, down.down, down.since_ms, down.last_error) == (False, True, START_MS + 60_000, "connection refused")
+
+
+def reaching(worst_ms: int, newest_ms: int | None = None) -> CycleReport:
+    """A cycle's report that came as far as the table."""
+    made = report()
+    made.reached = {RecordType.TRAFFIC: Reached(worst_ms, worst_ms, 5)}
+    made.newest_ms = {} if newest_ms is None else {RecordType.TRAFFIC: newest_ms}
+    return made
+
+
+def test_running_cycle_is_seen_as_far_as_it_is_and_a_snapshot_does_not_change(state: CollectorState) -> None:
+    running = CycleReport(start_ms=START_MS)
+    state.begin(running)
+    running.planned, running.done, running.windows[WindowOutcome.DONE] = 10, 3, 3
+    seen = state.snapshot().running
+    running.done = running.windows[WindowOutcome.DONE] = 4
+    assert seen is not None
+    assert (seen.outcome, seen.planned, seen.done, seen.windows[WindowOutcome.DONE]) == (None, 10, 3, 3)
+    running.outcome = CycleOutcome.COMPLETE
+    state.add(running)
+    assert (state.snapshot().running, state.snapshot().latest) == (None, running)
+
+
+def test_what_is_known_of_the_series_outlives_a_cycle_that_did_not_reach_the_table(state: CollectorState) -> None:
+    known = reaching(START_MS - 60_000, START_MS - 30_000)
+    state.add(known)
+    state.add(report(CycleOutcome.FAILED))
+    state.begin(CycleReport(start_ms=START_MS))
+    snapshot = state.snapshot()
+    assert snapshot.figures is known
+    assert snapshot.reached == known.reached
+    assert snapshot.newest_ms == {RecordType.TRAFFIC: START_MS - 30_000}
+
+
+def test_running_cycle_s_own_figures_come_first_and_the_newest_point_never_grows_older(state: CollectorState) -> None:
+    state.add(reaching(START_MS - 60_000, START_MS))
+    running = reaching(START_MS + 5, START_MS - 900_000)
+    state.begin(running)
+    snapshot = state.snapshot()
+    assert snapshot.reached == running.reached
+    assert snapshot.newest_ms == {RecordType.TRAFFIC: START_MS}
+    running.newest_ms[RecordType.TRAFFIC] = START_MS + 30_000
+    assert state.snapshot().newest_ms == {RecordType.TRAFFIC: START_MS + 30_000}
+
+
+def test_standby_forgets_what_it_knew_and_says_who_works(state: CollectorState) -> None:
+    state.enter(Role.WORKING)
+    state.add(reaching(START_MS, START_MS))
+    state.enter(Role.STANDBY, "10.0.0.7")
+    snapshot = state.snapshot()
+    assert (snapshot.figures, snapshot.newest_ms, snapshot.holder) == (None, {}, "10.0.0.7")
+    state.enter(Role.WORKING)
+    assert state.snapshot().holder == ""
+
+
+def test_lag_grows_with_the_clock_and_is_never_negative(state: CollectorState) -> None:
+    snapshot = state.snapshot()
+    assert [snapshot.lag_s(START_MS, START_MS + each * 1000) for each in (0, 900, 901, 5000)] == [0, 0, 1, 4100]

@@ -70,6 +70,7 @@ class TestLostSessions:
         standby.open()
         assert standby.take_lock(5)
         assert not store.take_lock(0)
+        assert store.lock_holder() in ("127.0.0.1", "localhost")
         standby.close()
         assert store.take_lock(5)
         assert store.read(NOW).rows == rows
