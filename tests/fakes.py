@@ -136,6 +136,7 @@ class FakeStore:
         self.rows = {row.id: row for row in rows}
         self.untrusted: tuple[UntrustedRow, ...] = ()
         self.writer = True
+        self.free = 0
         """Whether the lock is ours."""
         self.errors: dict[str, CollectorError] = {}
         """What the methods of these names raise."""
@@ -155,6 +156,11 @@ class FakeStore:
     def holds_lock(self) -> bool:
         """What `writer` says."""
         return self.writer
+
+    def free_shares(self) -> int:
+        """As many as `free` says."""
+        self._called("free_shares")
+        return self.free
 
     def lock_holder(self) -> str:
         """Nobody else is there."""

@@ -11,6 +11,7 @@ from collector.commands import signals, wiring
 from collector.commands.connecting import CONNECT_DELAYS_S, wait_for_systems
 from collector.commands.resume import backfill_command
 from collector.commands.schedule import Schedule
+from collector.commands.share_watch import ShareWatch
 from collector.config.configuration import Config
 from collector.core.backoff import growing
 from collector.core.contracts import Publisher, Source, Store
@@ -108,6 +109,7 @@ class Daemon:
             identity,
             now=self._now,
         )
+        self._share_watch = ShareWatch(config.share, store, self._state, monotonic)
         self._schedule = Schedule(config.poll_interval_s)
 
     def serve(self) -> int:
@@ -170,6 +172,7 @@ class Daemon:
                 if self._state.role is not Role.STANDBY:
                     log.info("standing by, another collector is at work at=%s", holder or "unknown")
                 self._state.enter(Role.STANDBY, holder)
+                self._share_watch.look()
                 delays = growing(*CONNECT_DELAYS_S)
             except UnavailableError:
                 delay = next(delays)
@@ -256,6 +259,7 @@ class Daemon:
             due = self._monotonic() + self._schedule.until_next(self._wall())
         while not self._stop.is_set() and self._store.holds_lock() and self._monotonic() < due:
             self._state.beat()
+            self._share_watch.look()
             self._stop.wait(min(GLANCE_S, due - self._monotonic()))
 
     def _pause(self, seconds: float) -> None:

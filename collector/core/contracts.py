@@ -145,6 +145,9 @@ class Store(Protocol):
     def holds_lock(self) -> bool:
         """Whether the lock was certainly ours at this moment: proven by use or ping in the last seconds. Any thread."""
 
+    def free_shares(self) -> int:
+        """How many of the shares have nobody who holds their lock."""
+
     def lock_holder(self) -> str:
         """On which machine the one that has the lock runs; empty where that cannot be known."""
 

@@ -98,6 +98,10 @@ class SqliteStore:
         """Whether the lock is ours: an flock cannot be lost but by closing the file. Any thread."""
         return self._locked
 
+    def free_shares(self) -> int:
+        """A file has one share, and whoever asks works on it."""
+        return 0
+
     def lock_holder(self) -> str:
         """A file does not tell who has locked it."""
         return ""
