@@ -17,6 +17,7 @@ UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_80
 _AGO = re.compile(r"-([0-9]{1,9})([smhdw])")
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
+SOURCES = ("netbeam", "stardust")
 DEMO_INTERFACES = 12
 """As many as make a screenful."""
 
@@ -25,7 +26,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The arguments, among them the `command`; "run" when none was named. Raises SystemExit."""
     parser = argparse.ArgumentParser(
         prog="esnet_collector.py",
-        description="Polls Netbeam, the API of ESnet's interfaces, and feeds a RabbitMQ bus. Without a command: run.",
+        description="Polls ESnet's interfaces at Netbeam or Stardust, and feeds a RabbitMQ bus. Without a command: run.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"esnet-collector {__version__}")
@@ -94,15 +95,16 @@ def _add_backfill(parser: argparse.ArgumentParser) -> None:
 def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--interfaces", metavar="N", type=_count, default=DEMO_INTERFACES, help="how many (default: %(default)s)")
     parser.add_argument("--cycles", metavar="N", type=_count, help="end after so many cycles (default: at Ctrl-C)")
+    parser.add_argument("--source", choices=SOURCES, default=SOURCES[0], help="which one is simulated (default: %(default)s)")
     parser.add_argument("--json", dest="as_json", action="store_true", help="whole messages, as run --stdout prints them")
 
 
 COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None]], ...] = (
     ("run", "collect, for ever or one cycle", _add_run_and_common),
-    ("check", "look at the configuration, Netbeam, MySQL and RabbitMQ, and change nothing", _add_common),
+    ("check", "look at the configuration, the source, MySQL and RabbitMQ, and change nothing", _add_common),
     ("status", "how far each record type has been collected, by the table", _add_status),
     ("backfill", "publish a past range of time; the table stays as it is", _add_backfill),
-    ("demo", "a simulated Netbeam, messages on the screen; no server and no configuration", _add_demo),
+    ("demo", "a simulated source, messages on the screen; no server and no configuration", _add_demo),
 )
 TIME = "ISO 8601, UTC unless it says otherwise, 13 digits of milliseconds, now, or so long ago: -90m, -2h, -3d"
 

@@ -154,7 +154,7 @@ def _backfill(given: argparse.Namespace) -> int:
 def _demo(given: argparse.Namespace) -> int:
     from collector.commands import demo
 
-    return demo.demo(interfaces=given.interfaces, cycles=given.cycles, as_json=given.as_json)
+    return demo.demo(interfaces=given.interfaces, cycles=given.cycles, as_json=given.as_json, source=given.source)
 
 
 COMMANDS = {"run": _run, "check": _check, "status": _status, "backfill": _backfill, "demo": _demo}

@@ -18,6 +18,7 @@ from collector.core.counters import Count, Counters
 from collector.core.shutdown import Stop
 from collector.source.simulated.network import SimulatedNetwork
 from collector.source.simulated.server import Simulation
+from collector.source.simulated.stardust_server import SimulatedStardust
 from collector.watch.format import duration
 from collector.watch.state import Identity
 
@@ -33,6 +34,7 @@ LOOKBACK_S = 300
 HEAD_START_S = 0.5
 """The first cycle begins so long after a multiple of POLL_S: the second one follows almost POLL_S later."""
 LOOPBACK = "127.0.0.1"
+SERVERS: dict[str, type[Simulation] | type[SimulatedStardust]] = {"netbeam": Simulation, "stardust": SimulatedStardust}
 
 
 class DemoClock:
@@ -55,7 +57,7 @@ class DemoClock:
         return 1e9 + HEAD_START_S + self._monotonic() - self._began
 
 
-def demo(*, interfaces: int, cycles: int | None = None, as_json: bool = False) -> int:
+def demo(*, interfaces: int, cycles: int | None = None, as_json: bool = False, source: str = "netbeam") -> int:
     """Collect from a simulated network of so many interfaces, for so many cycles or until a signal; the exit code."""
     os.environ["NO_PROXY"] = "*"  # what is asked is on this machine
     stop, counters, clock = Stop(), Counters(), DemoClock()
@@ -65,12 +67,13 @@ def demo(*, interfaces: int, cycles: int | None = None, as_json: bool = False) -
     network = SimulatedNetwork.synthetic(interfaces)
     began, port = time.monotonic(), _free_port()
     with (
-        Simulation(network, clock=lambda: int(clock.now() * 1000)) as simulation,
+        SERVERS[source](network, clock=lambda: int(clock.now() * 1000)) as simulation,
         tempfile.TemporaryDirectory(prefix="esnet-collector-") as folder,
     ):
         config = Config.from_mapping(
             {
-                "NETBEAM_URL": simulation.url,
+                "SOURCE": source,
+                f"{source.upper()}_URL": simulation.url,
                 "POLL_INTERVAL": str(POLL_S),
                 "SETTLE_DELAY": "0",
                 "INITIAL_LOOKBACK": str(LOOKBACK_S),
@@ -85,12 +88,12 @@ def demo(*, interfaces: int, cycles: int | None = None, as_json: bool = False) -
             f"The page: http://{LOOPBACK}:{port}/   "
             + ("Ctrl-C ends it." if cycles is None else f"It ends after {cycles} cycle{'s' * (cycles > 1)}, or at Ctrl-C."),
         )
-        source = wiring.source(config, stop, counters)
+        asked = wiring.source(config, stop, counters)
         store = wiring.store(config, str(Path(folder, "esnet_interfaces.sqlite")), stop, counters)
         publisher = StdoutPublisher(config.exchange, stop, compact=not as_json)
         daemon = Daemon(
-            config, source, store, publisher, stop, counters, cycles=cycles, wall=clock.schedule, now=clock.now,
-            identity=Identity(source="a simulated Netbeam", database="an SQLite file", exchange="the screen"),
+            config, asked, store, publisher, stop, counters, cycles=cycles, wall=clock.schedule, now=clock.now,
+            identity=Identity(source=f"a simulated {asked.name}", database="an SQLite file", exchange="the screen"),
         )  # fmt: skip
         code = daemon.serve()
     points, announced = (counters.get(each) for each in (Count.POINTS_CONFIRMED, Count.INTERFACES_CONFIRMED))

@@ -87,8 +87,11 @@ def called(monkeypatch: pytest.MonkeyPatch) -> Iterator[Called]:
             {"sqlite": None, "to_stdout": True, "begin_ms": 1795568400000, "end_ms": 1795651200000}
             | {"interface_glob": "devices/*", "record_type": RecordType.ERRORS, "rate": 2.0, "env_file": None},
         ),
-        (["demo"], {"interfaces": 12, "cycles": None, "as_json": False}),
-        (["demo", "--interfaces", "3", "--cycles", "1", "--json"], {"interfaces": 3, "cycles": 1, "as_json": True}),
+        (["demo"], {"interfaces": 12, "cycles": None, "as_json": False, "source": "netbeam"}),
+        (
+            ["demo", "--interfaces", "3", "--cycles", "1", "--json", "--source", "stardust"],
+            {"interfaces": 3, "cycles": 1, "as_json": True, "source": "stardust"},
+        ),
     ],
 )
 def test_command_is_called_with_its_arguments(called: Called, argv: list[str], expected: dict[str, Any]) -> None:
@@ -122,6 +125,7 @@ def test_command_is_called_with_its_arguments(called: Called, argv: list[str], e
         ["backfill", *RANGE, "--rate", "inf"],
         ["backfill", *RANGE, "--record-type", "bytes"],
         ["demo", "--cycles", "0"],
+        ["demo", "--source", "elsewhere"],
         ["demo", "--interfaces", "1.5"],
     ],
 )
