@@ -37,6 +37,6 @@ def test_profile_local_shows_the_messages_of_a_simulated_network(local: Project)
 def test_profile_local_turns_healthy_and_stops_when_told(local: Project) -> None:
     collector = local.container("collector")
     wait_for("healthy", lambda: health(collector) == "healthy", about=collector)
-    ours = ("collector", "consumer", "netbeam")
+    ours = ("collector", "consumer", "netbeam", "stardust")
     local.compose("stop", *ours)
     assert {service: state(local.container(service))["ExitCode"] for service in ours} == dict.fromkeys(ours, 0)
