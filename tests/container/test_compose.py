@@ -1,5 +1,6 @@
 """The compose file: first boot, health, a database that is restarted, a standby, a stop in mid-cycle. In this order."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.container.engine import DATABASE, PATIENCE_S, Project, Yard, docker, health, inspect, logs, published, state, wait_for
-from tests.container.project import copy_project, lines
+from tests.container.project import TOP, copy_project, lines
 from tests.container.systems import INTERFACES, Bus, Netbeam, OddPasswords, Stack
 
 SECRETS_OVERRIDE = """\
@@ -158,3 +159,32 @@ def test_stop_in_mid_cycle_beside_a_running_database_loses_nothing(
     assert_nothing_lost(stack, bus, netbeam, schema)
     talking = {name for name, _, _ in bus.points()}
     assert {row[0] for row in stack.database.rows(schema) if "NULL" not in row} == talking
+
+
+def test_two_shares_as_the_docs_show_them_divide_the_interfaces(
+    yard: Yard, image: str, tmp_path: Path, stack: Stack, netbeam: Netbeam, settings: dict[str, str], bus: Bus
+) -> None:
+    chapter = (TOP / "docs" / "containers.md").read_text().partition("## Two shares")[2]
+    override = chapter.partition("```yaml\n")[2].partition("```")[0]
+    project = Project(copy_project(tmp_path / "project"), f"{yard.prefix}-shares")
+    own = {"COLLECTOR_IMAGE": image, "DB_VOLUME": f"{yard.prefix}-shares", "POLL_INTERVAL": "5"}
+    (project.directory / ".env").write_text(lines(settings | own))
+    (project.directory / "docker-compose.override.yml").write_text(override)
+    services = ("collector", "collector2")
+    try:
+        project.compose("up", "--detach", "--no-deps", *services)
+        shares = [project.container(service) for service in services]
+        for share in shares:
+            wait_for_cycle(share, 2)
+            assert "standing by" not in logs(share)
+        listed = [int(re.findall(r" listed=(\d+)", logs(share))[0]) for share in shares]
+        assert sum(listed) == INTERFACES
+        assert min(listed) > 0
+        assert {row[0] for row in stack.database.rows(settings["MYSQL_DATABASE"])} == bus.interfaces()
+        assert len(bus.interfaces()) == INTERFACES
+        docker("stop", *shares)
+        assert_nothing_lost(stack, bus, netbeam, settings["MYSQL_DATABASE"])
+        points = [(body["name"], body["recordType"], body["timestamp"]) for key, body in bus.bodies if key == "esnet_traffic"]
+        assert len(points) == len(set(points)), "two shares published the same"
+    finally:
+        project.down()
