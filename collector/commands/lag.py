@@ -11,9 +11,6 @@ from dataclasses import dataclass
 
 from collector.core.model import RecordType, Row, Table, UntrustedRow
 
-ALLOWANCE_S = 600.0
-"""A series that is two poll intervals and this much behind has had no points for a while."""
-
 
 class State(enum.StrEnum):
     """What becomes of a row."""
@@ -77,12 +74,8 @@ class LagRules:
     record_types: tuple[RecordType, ...]
     settle_s: float
     late_s: float
-    poll_s: float
-
-    @property
-    def pause_s(self) -> float:
-        """A series further behind than this has had no points for a while."""
-        return 2 * self.poll_s + ALLOWANCE_S
+    pause_s: float
+    """A series further behind than this has had no points for a while."""
 
     def voice(self, behind_s: float | None) -> Voice:
         """Of a series that is so far behind."""

@@ -48,6 +48,8 @@ def run(
     )  # fmt: skip
     for warning in config.warnings:
         log.warning("%s", warning)
+    if not wiring.alarm_rules(config).possible:
+        log.info("no alarm when the source falls silent: LATE_DATA is not longer than 2 x POLL_INTERVAL + 600 s")
     source = wiring.source(config, stop, counters, once=once)
     store = wiring.store(config, sqlite, stop, counters)
     publisher = wiring.publisher(config, to_stdout, stop, counters)

@@ -38,7 +38,9 @@ def status(config: Config, *, sqlite: str | None, as_json: bool, max_lag_s: floa
     table = _read(config, sqlite, now_ms, say=max_lag_s is not None and not as_json)
     if table is None:
         return 1
-    rules = LagRules(config.record_types, config.settle_delay_s, config.late_data_s, config.poll_interval_s)
+    rules = LagRules(
+        config.record_types, config.settle_delay_s, config.late_data_s, wiring.alarm_rules(config).behind_ms / 1000
+    )
     plan = wiring.plan_rules(config)
     ids = {row.id for row, _ in collected(table.rows)}
     standing = stand(table, ids, {span.series.row_id for span in spans(table.rows, {}, now_ms, plan)}, now_ms, rules)

@@ -189,10 +189,15 @@ def cycle_rules(config: Config, *, once: bool = False) -> CycleRules:
         reconcile=ReconcileRules(
             config.record_types, _ms(config.initial_lookback_s), poll_ms, late_ms, config.max_retired_share
         ),
-        alarm=AlarmRules(poll_ms, late_ms),
+        alarm=alarm_rules(config),
         share=config.share,
         once=once,
     )
+
+
+def alarm_rules(config: Config) -> AlarmRules:
+    """The settings that the alarm of silence depends on."""
+    return AlarmRules(_ms(config.poll_interval_s), _ms(config.late_data_s))
 
 
 def plan_rules(config: Config) -> PlanRules:

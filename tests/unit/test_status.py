@@ -18,7 +18,7 @@ TRAFFIC, ERRORS, DISCARDS = RecordType
 SETTLE_MS = 900_000
 SETTLED_MS = NOW_MS - SETTLE_MS
 DAY_S = 86_400.0
-RULES = LagRules(tuple(RecordType), 900, DAY_S, 900)
+RULES = LagRules(tuple(RecordType), 900, DAY_S, 2400)
 CONFIG = Config.from_mapping({}, without={"rmq", "mysql"})
 
 
@@ -53,7 +53,7 @@ def test_checkpoint_ahead_of_what_is_settled_is_not_behind() -> None:
 def test_every_series_with_a_checkpoint_talks_where_late_data_is_hardly_longer_than_two_intervals(
     late_s: float, voice: Voice
 ) -> None:
-    rules = LagRules(tuple(RecordType), 900, late_s, 900)
+    rules = LagRules(tuple(RecordType), 900, late_s, 2400)
     assert [each.voice for each in standing([row(1, 90_000)], rules).active()] == [voice, Voice.UNHEARD, Voice.UNHEARD]
 
 
