@@ -158,8 +158,13 @@ class FlowControl:
 
     @property
     def patience_ended(self) -> bool:
-        """Whether the broker was away for longer than the gate was told to wait."""
+        """Whether the broker was away for longer than the gate was told to wait.
+
+        Asked again and again, it counts the time as well when everything is admitted and nobody waits here any more.
+        """
         with self._changed:
+            if not self._publisher_ready():
+                self._patience_is_over()
             return self._patience_s is not None and self._patience_s <= 0
 
     def _turn(self, key: _KeyState) -> bool:

@@ -186,6 +186,25 @@ def test_permission_revoked_and_given_back(new_rig: NewRig, broker: RabbitServer
     finish(rig, collector, "RabbitMQ: permission revoked", 1, recovered_s)
 
 
+def test_once_gives_up_after_half_a_minute_where_it_may_not_publish(new_rig: NewRig, broker: RabbitServer) -> None:
+    denied = flying(new_rig, 4, bus=Bus(broker))
+    internal = flying(new_rig, 4, bus=Bus(broker))
+    assert denied.bus
+    assert internal.bus
+    broker.set_permissions(denied.bus.vhost, write="")
+    with broker.channel(internal.bus.vhost) as channel:
+        channel.exchange_declare("inside", "topic", internal=True)
+    began = time.monotonic()
+    runs = [denied.start("run", "--once"), internal.start("run", "--once", RMQ_EXCHANGE="inside")]
+    named = [f"user '{denied.bus.vhost.user}' at exchange '{EXCHANGE}'", "cannot publish to internal exchange 'inside'"]
+    for collector, names in zip(runs, named, strict=True):
+        assert collector.wait(60) == 1
+        assert 25 < time.monotonic() - began < 45
+        lines = collector.log_lines("RabbitMQ is not available")
+        assert len(lines) == 1
+        assert names in lines[0]
+
+
 def test_a_user_who_may_only_write_is_enough(new_rig: NewRig, broker: RabbitServer) -> None:
     rig = durable(new_rig, broker)
     assert rig.bus
