@@ -64,15 +64,20 @@ class BrokerConnection(pika.SelectConnection):  # type: ignore[misc]  # pika has
             raise
 
     def _read_frame(self) -> tuple[int, object]:
-        consumed, frame = super()._read_frame()
-        if frame is None:
-            _check_unfinished(self._frame_buffer)
-        elif isinstance(frame, pika.frame.Header):
-            if frame.body_size > MAX_CONTENT_BYTES:
-                raise BrokenBrokerError(f"the broker sent a message of {frame.body_size} bytes")
-        elif isinstance(frame, pika.frame.Body) and not frame.fragment:
-            raise BrokenBrokerError("the broker sent an empty piece of a message")
-        return consumed, frame
+        read: tuple[int, object] = pika.frame.decode_frame(self._frame_buffer)
+        if read[1].__class__ is not pika.frame.Method:  # nearly all are, and there is one for every few messages
+            _check(read[1], self._frame_buffer)
+        return read
+
+
+def _check(frame: object, received: bytes) -> None:
+    """Raises BrokenBrokerError for a frame, or for the beginning of one, that would take memory without bound."""
+    if frame is None:
+        _check_unfinished(received)
+    elif isinstance(frame, pika.frame.Header) and frame.body_size > MAX_CONTENT_BYTES:
+        raise BrokenBrokerError(f"the broker sent a message of {frame.body_size} bytes")
+    elif isinstance(frame, pika.frame.Body) and not frame.fragment:
+        raise BrokenBrokerError("the broker sent an empty piece of a message")
 
 
 def _check_unfinished(received: bytes) -> None:

@@ -59,6 +59,7 @@ def test_pika_has_the_private_methods_that_are_used() -> None:
     assert signature(Connection._terminate_stream) == ["self", "error"]
     assert signature(Connection._on_data_available) == ["self", "data_in"]
     assert signature(Connection._read_frame) == ["self"]
+    assert "return frame.decode_frame(self._frame_buffer)" in inspect.getsource(Connection._read_frame)
 
 
 def test_frames_are_written_as_they_are_and_count_as_unsent(connected: tuple[BrokerConnection, Transport]) -> None:
