@@ -42,7 +42,7 @@ def main() -> int:
     parser.add_argument("--interfaces", type=int, default=120)
     wanted = parser.parse_args()
     network = SimulatedNetwork.synthetic(wanted.interfaces)
-    clock = Clock(behind_s=DAY_S, rate=0)
+    clock = Clock(behind_s=DAY_S / 2, rate=0)
     with (
         MariaDB() as database,
         RabbitServer() as rabbit,

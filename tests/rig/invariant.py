@@ -14,6 +14,7 @@ from tests.rig.heard import Heard, same
 from tests.rig.tables import RECORD_TYPES, TableRow
 
 LOOKBACK_S = 1800.0
+LATE_DATA_MS = 86_400_000
 MOST_LINES = 12
 
 Starts = Mapping[tuple[int, str], int]
@@ -118,7 +119,8 @@ def starts_of(
 ) -> list[tuple[TableRow, str, int]]:
     """Every row that is collected and every record type, with the time in ms from which on it is.
 
-    `active_from` less the lookback, but not before what an earlier row of the name covers; `starts` has the
+    `active_from` less the lookback, but not before what an earlier row of the name covers, and right there when it ended
+    no longer ago than LATE_DATA; `starts` has the
     exceptions: rows made by hand, those that were new after an absence, and what MAX_BACKLOG skipped.
     """
     given = starts or {}
@@ -130,10 +132,13 @@ def starts_of(
         before = earlier.setdefault(row.name, [])
         if not (row.active and any(each.active for each in before)):
             for record_type in RECORD_TYPES:
-                bounds = [int(row.active_from) - round(lookback_s * 1000)]
-                bounds += [int(each.active_until) for each in before if each.active_until is not None]
-                bounds += [int(until) for each in before if (until := each.until[record_type]) is not None]
-                found.append((row, record_type, given.get((row.id, record_type), max(bounds))))
+                begin_ms = int(row.active_from) - round(lookback_s * 1000)
+                covered = [int(each.active_until) for each in before if each.active_until is not None]
+                covered += [int(until) for each in before if (until := each.until[record_type]) is not None]
+                if covered:
+                    flaps = int(row.active_from) - max(covered) <= LATE_DATA_MS
+                    begin_ms = max(covered) if flaps else max(begin_ms, *covered)
+                found.append((row, record_type, given.get((row.id, record_type), begin_ms)))
         before.append(row)
     return found
 

@@ -164,6 +164,6 @@ class Rig:
         return counts
 
     def checkpoints(self, *record_types: str) -> set[str | None]:
-        """The checkpoints of all active rows: one value when everything is collected up to one time."""
-        rows = [row for row in self.table.rows() if row.active]
+        """The checkpoints of all active rows that have points: one value when everything is collected up to one time."""
+        rows = [row for row in self.table.rows() if row.active and not self.network.silent(row.name)]
         return {row.until[each] for row in rows for each in record_types or RECORD_TYPES}

@@ -19,7 +19,7 @@ MINUTE_MS = 60_000
 
 def flying(new_rig: NewRig, count: int = 16, **options: Any) -> Rig:
     """A rig whose Netbeam has new points in every cycle, and in which every series is asked every time."""
-    clock = options.pop("clock", None) or Clock(behind_s=DAY_S, rate=FLYING)
+    clock = options.pop("clock", None) or Clock(behind_s=DAY_S / 2, rate=FLYING)
     return new_rig(count, clock=clock, **{"IDLE_BACKOFF": 0, "INITIAL_LOOKBACK": 600, **options})
 
 

@@ -21,7 +21,7 @@ POINTS_A_MINUTE = 2
 
 def stopped_clock() -> Clock:
     """A time of yesterday that stands still until a test moves it on."""
-    return Clock(behind_s=DAY_S, rate=0)
+    return Clock(behind_s=DAY_S / 2, rate=0)
 
 
 def talking(rig: Rig) -> int:
@@ -91,7 +91,7 @@ def test_only_the_record_types_that_are_wanted_are_collected(new_rig: NewRig) ->
 
 
 def test_cycle_after_cycle_each_collects_what_is_new(new_rig: NewRig) -> None:
-    rig = new_rig(16, clock=Clock(behind_s=DAY_S, rate=200))
+    rig = new_rig(16, clock=Clock(behind_s=DAY_S / 2, rate=200))
     collector = rig.start()
     # two cycles may begin within one of Netbeam's minutes, and then the second one finds nothing
     collector.wait_for(lambda: sum(int(cycle["points"]) > 0 for cycle in collector.cycles()) >= 4, what="four cycles with points")
@@ -101,7 +101,7 @@ def test_cycle_after_cycle_each_collects_what_is_new(new_rig: NewRig) -> None:
 
 
 def test_interfaces_are_sent_whole_at_first_and_then_when_they_change(new_rig: NewRig) -> None:
-    rig = new_rig(16, clock=Clock(behind_s=DAY_S))
+    rig = new_rig(16, clock=Clock(behind_s=DAY_S / 2))
     collector = rig.start()
     collector.wait_for_cycles(2)
     assert len(rig.heard().interfaces) == 16
@@ -152,7 +152,7 @@ def test_an_interface_that_goes_is_collected_to_its_end_and_starts_anew_when_it_
 def test_interfaces_that_come_and_go_all_the_time_lose_nothing_and_repeat_nothing(new_rig: NewRig) -> None:
     network = SimulatedNetwork.synthetic(60)
     network.rotation_ms = 2 * MINUTE_MS
-    rig = new_rig(network=network, clock=Clock(behind_s=DAY_S, rate=120))
+    rig = new_rig(network=network, clock=Clock(behind_s=DAY_S / 2, rate=120))
     collector = rig.start()
     collector.wait_for(lambda: len(rig.table.rows()) >= 66)
     network.rotation_ms = None
@@ -222,7 +222,7 @@ class TestStandby:
     """Two collectors on one table never work at the same time."""
 
     def test_of_two_that_start_together_one_works_and_the_other_takes_over(self, new_rig: NewRig) -> None:
-        rig = new_rig(16, clock=Clock(behind_s=DAY_S, rate=60))
+        rig = new_rig(16, clock=Clock(behind_s=DAY_S / 2, rate=60))
         pair = [rig.start(), rig.start()]
         wait_for(lambda: any(each.log_lines("standing by") for each in pair), what="a standby")
         wait_for(lambda: any(each.cycles() for each in pair), what="a cycle")
@@ -236,7 +236,7 @@ class TestStandby:
         assert len(rig.table.rows()) == 16
 
     def test_a_standby_takes_over_from_one_that_was_killed(self, new_rig: NewRig) -> None:
-        rig = new_rig(16, clock=Clock(behind_s=DAY_S, rate=60))
+        rig = new_rig(16, clock=Clock(behind_s=DAY_S / 2, rate=60))
         worker = rig.start()
         worker.wait_for_cycles(1)
         standby = rig.start()
@@ -248,7 +248,7 @@ class TestStandby:
 
     def test_a_standby_waits_for_a_file_too(self, tmp_path: Path) -> None:
         table = SqliteTable(tmp_path / "table.sqlite")
-        clock = Clock(behind_s=DAY_S, rate=60)
+        clock = Clock(behind_s=DAY_S / 2, rate=60)
         with Rig(SimulatedNetwork.synthetic(8), table, clock=clock, directory=tmp_path) as rig:
             worker = rig.start()
             worker.wait_for_cycles(1)

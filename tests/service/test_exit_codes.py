@@ -110,7 +110,7 @@ class TestDone:
         assert len(collector.cycles()) == 1
 
     def test_stdout_that_is_closed_ends_it_like_a_signal(self, tmp_path: Path) -> None:
-        clock = Clock(behind_s=DAY_S, rate=60)
+        clock = Clock(behind_s=DAY_S / 2, rate=60)
         with Rig(SimulatedNetwork.synthetic(8), SqliteTable(tmp_path / "table.sqlite"), clock=clock, directory=tmp_path) as rig:
             command = [sys.executable, str(PROGRAM), "run", "--env-file", "/dev/null", "--stdout", *rig.table.words]
             with subprocess.Popen(
@@ -303,7 +303,7 @@ class TestUsage:
         assert [each.wait() for each in collectors] == [2] * len(REFUSED)
 
     def test_after_the_first_cycle_the_same_refusals_are_outages_that_heal(self, new_rig: NewRig) -> None:
-        rig = new_rig(8, clock=Clock(behind_s=DAY_S, rate=60))
+        rig = new_rig(8, clock=Clock(behind_s=DAY_S / 2, rate=60))
         assert rig.bus
         assert isinstance(rig.table, MysqlTable)
         vhost, account, server, rabbit = rig.bus.vhost, rig.table.account, rig.table.server, rig.bus.rabbit

@@ -24,7 +24,7 @@ class Times:
     """Netbeam's clock, which is right, and the collector's, which is `ahead_s` before it. Both run, a day ago."""
 
     def __init__(self, path: Path) -> None:
-        self.right = Clock(behind_s=DAY_S)
+        self.right = Clock(behind_s=DAY_S / 2)
         self._path = path
         self._late_s = -DAY_S
         self.step(0)

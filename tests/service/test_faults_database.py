@@ -112,7 +112,7 @@ def ground(
     """The same collector for all tests of a server: each fault strikes one that has lived through those before it."""
     server: DatabaseServer = request.getfixturevalue(request.param)
     directory = tmp_path_factory.mktemp("ground")
-    clock = Clock(behind_s=DAY_S, rate=60)
+    clock = Clock(behind_s=DAY_S / 2, rate=60)
     with Rig(SimulatedNetwork.synthetic(16), MysqlTable(server), Bus(rabbit), clock=clock, directory=directory) as rig:
         made = Ground(server, rig)
         yield made
@@ -325,7 +325,7 @@ class TestSignalsWhileItHangs:
     @pytest.fixture
     def hanging(self, new_rig: NewRig, mariadb: MariaDB) -> Iterator[tuple[Rig, list[Collector]]]:
         """Four collectors at a server that has just frozen: one at work, one standing by, two that try to connect."""
-        rig = new_rig(16, clock=Clock(behind_s=DAY_S, rate=60), MAX_WINDOW=60)
+        rig = new_rig(16, clock=Clock(behind_s=DAY_S / 2, rate=60), MAX_WINDOW=60)
         rig.behaviour.latency_s = 0.05
         wire = Wire(mariadb.port)
         wire.cut()

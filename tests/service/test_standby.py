@@ -31,7 +31,7 @@ class Team:
         self.table.create()
         self.audit = Audit(self.table)
         self.rig = Rig(
-            SimulatedNetwork.synthetic(INTERFACES), self.table, Bus(rabbit), clock=Clock(behind_s=DAY_S, rate=60),
+            SimulatedNetwork.synthetic(INTERFACES), self.table, Bus(rabbit), clock=Clock(behind_s=DAY_S / 2, rate=60),
             directory=directory, MAX_WINDOW=60, IDLE_BACKOFF=0,
         )  # fmt: skip
         self.rig.behaviour.latency_s = 0.02
@@ -181,7 +181,7 @@ def test_a_short_freeze_costs_nobody_the_lock(mariadb: MariaDB, new_team: Callab
 
 
 def test_a_file_has_one_writer_too(tmp_path: Path) -> None:
-    clock = Clock(behind_s=DAY_S, rate=60)
+    clock = Clock(behind_s=DAY_S / 2, rate=60)
     table = SqliteTable(tmp_path / "table.sqlite")
     network = SimulatedNetwork.synthetic(INTERFACES)
     with Rig(network, table, clock=clock, directory=tmp_path, MAX_WINDOW=60, IDLE_BACKOFF=0) as rig:

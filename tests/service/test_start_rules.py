@@ -21,7 +21,7 @@ LOOKBACK_MS = 1_800_000
 @pytest.fixture
 def clock() -> Clock:
     """Netbeam's time: yesterday, 20 seconds past a full hour, standing still."""
-    clock = Clock(behind_s=DAY_S, rate=0)
+    clock = Clock(behind_s=DAY_S / 2, rate=0)
     clock.advance(20 - clock() / 1000 % 3600)
     return clock
 
@@ -235,7 +235,7 @@ class TestBrake:
     @pytest.fixture
     def rig(self, new_rig: NewRig) -> Rig:
         """Forty interfaces, all known; Netbeam's time runs."""
-        rig = new_rig(40, clock=Clock(behind_s=DAY_S), record=True)
+        rig = new_rig(40, clock=Clock(behind_s=DAY_S / 2), record=True)
         rig.once()
         return rig
 
@@ -323,7 +323,7 @@ class TestSilence:
         assert rig.checkpoints("traffic", "errors") == {str(minute_of(rig))}
 
     def test_a_silence_in_mid_run_moves_nothing_and_nothing_is_lost(self, new_rig: NewRig) -> None:
-        rig = new_rig(16, clock=Clock(behind_s=DAY_S, rate=60))
+        rig = new_rig(16, clock=Clock(behind_s=DAY_S / 2, rate=60))
         collector = rig.start()
         collector.wait_for_cycles(2)
         rig.behaviour.silence = True

@@ -15,7 +15,7 @@ DAY_S = 86_400.0
 
 def by_hand(server: DatabaseServer, new_rig: NewRig, count: int = 16, charset: str = "latin1") -> tuple[Rig, int]:
     """A rig whose table was made by hand and is empty; and Netbeam's time, of yesterday, which stands still."""
-    clock = Clock(behind_s=DAY_S, rate=0)
+    clock = Clock(behind_s=DAY_S / 2, rate=0)
     rig = new_rig(count, table=MysqlTable(server, charset), clock=clock)
     rig.table.create()
     return rig, clock() // MINUTE_MS * MINUTE_MS
