@@ -170,8 +170,8 @@ class Cycle:
             if changes.held:
                 self._say_held_back(changes.held, sum(row.active for row in table.rows), report)
         if table.untrusted:
-            named = "; ".join(f"id {row.id} {row.name}: {row.reason}" for row in table.untrusted[:MOST_NAMED])
-            log.warning("rows that cannot be trusted are left alone count=%d rows=%r", len(table.untrusted), printable(named))
+            named = "; ".join(f"id {row.id} {printable(row.name)}: {printable(row.reason)}" for row in table.untrusted[:MOST_NAMED])
+            log.warning("rows that cannot be trusted are left alone count=%d rows=%r", len(table.untrusted), named)
             if not any(row.active for row in table.rows):
                 report.add(ReasonKind.FAILURE, "no active row of the table can be trusted: is the clock right?")
         self._beat()
@@ -209,7 +209,9 @@ class Cycle:
     def _plan(self, table: Table, now_ms: int, report: CycleReport) -> tuple[list[Span], set[Series]]:
         """What to ask for in this cycle, and the series that are left out as idle."""
         rules = self._rules.plan
-        history = self._history.of(names_to_look_up(table.rows, rules.record_types), table.rows)
+        names = names_to_look_up(table.rows, rules.record_types)
+        history = self._history.of(names, table.rows)
+        self._history.keep_only(names)
         report.settled_ms = settled_ms(now_ms, rules.settle_ms)
         due = spans(table.rows, history, now_ms, rules)
         self._say_skipped(due)

@@ -109,7 +109,7 @@ def test_rows_that_cannot_be_trusted_are_left_alone_and_named_once_a_cycle(new_r
     rows = rig.table.rows()
     assert dump(rig.table)[: len(odd)] == by_hand
     assert {row.name for row in rows[len(odd) :]} == set(rig.network.resources[len(odd) :])
-    assert all(set(row.until.values()) == {now(rig)} for row in rows[len(odd) :])
+    assert all(set(row.until.values()) == {now(rig)} for row in rows[len(odd) :] if not rig.network.silent(row.name))
     cycles, warnings = len(collector.cycles()), collector.log_lines(f"cannot be trusted are left alone count={len(odd)} ")
     assert cycles <= len(warnings) <= cycles + 1
     assert {name for name, _ in rig.heard().points} == set(talking(rig)) - set(rig.network.resources[: len(odd)])
@@ -123,10 +123,10 @@ def test_rows_that_cannot_be_trusted_are_left_alone_and_named_once_a_cycle(new_r
 
 
 class TestRestoredFromABackup:
-    """Of yesterday: what has come since comes again, with the same message_id, and nothing is lost."""
+    """Some hours old: what has come since comes again, with the same message_id, and nothing is lost."""
 
     def prepare(self, rig: Rig, clock: Clock) -> tuple[list[Sequence[Any]], Collector]:
-        """A backup, and a day after it, in which an interface came and another one went."""
+        """A backup, and hours after it, in which an interface came and another one went."""
         first, second = talking(rig)[:2]
         rig.network.absent = frozenset({first})
         collector = rig.start(MAX_WINDOW=3 * 3600)
@@ -146,8 +146,8 @@ class TestRestoredFromABackup:
         collect(rig, collector)
         assert collector.terminate() == 0
         counts = rig.check()
-        # each series that was there from the backup on comes again, a day of it
-        assert counts.duplicates >= (len(talking(rig)) - 2) * len(RECORD_TYPES) * 24 * 60 * POINTS_A_MINUTE
+        # each series that was there from the backup on comes again
+        assert counts.duplicates >= (len(talking(rig)) - 2) * len(RECORD_TYPES) * 2 * DAY_S / 5 / 60 * POINTS_A_MINUTE
         print(f"FIGURES operator, restored while {how}: {counts}")
 
     def test_while_it_is_stopped(self, mariadb: MariaDB, new_rig: NewRig, clock: Clock) -> None:
