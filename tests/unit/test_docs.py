@@ -9,6 +9,7 @@ import pytest
 
 from collector.commands.arguments import parse
 from collector.config.options import OPTIONS
+from collector.core.report import WindowOutcome
 from collector.watch.metrics import METRICS, PREFIX
 from tests.capacity import STARDUST, Network, Rates, report
 from tests.unit.test_layering import EVERYTHING, MAY_IMPORT
@@ -52,6 +53,15 @@ def test_every_option_is_documented_once_with_its_default_and_meaning() -> None:
 def test_every_metric_is_documented_once_with_its_kind_labels_and_help() -> None:
     shown = [row for row in rows("docs/watching.md", 4) if row[0].startswith(PREFIX)]
     assert shown == [(each.name, each.kind, ", ".join(each.labels), each.help) for each in METRICS]
+
+
+def test_every_outcome_of_a_window_is_explained() -> None:
+    assert {name for name, _ in rows("docs/watching.md", 2)} == set(WindowOutcome)
+
+
+def test_secrets_for_compose_are_shown_as_the_container_tests_try_them() -> None:
+    [shown] = [block for block in re.findall(r"```yaml\n(.*?)```", PAGES["docs/containers.md"], re.DOTALL) if "secrets" in block]
+    assert shown in (TOP / "tests/container/test_compose.py").read_text("utf-8")
 
 
 def test_folders_are_documented_with_what_each_may_import() -> None:
@@ -110,8 +120,6 @@ def test_options_that_a_page_names_exist() -> None:
 def test_files_that_a_page_names_are_there() -> None:
     for name, page in PAGES.items():
         for path in PATH.findall(page):
-            if path == "docs/watching":  # on its way
-                continue
             found = [TOP / path, TOP / "collector" / path, TOP / "collector" / f"{path}.py", (TOP / name).parent / path]
             assert any(each.exists() for each in found), (name, path)
 
