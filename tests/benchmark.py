@@ -2,7 +2,7 @@
 
     python tests/benchmark.py --json result.json               everything, about 25 minutes on two cores
     python tests/benchmark.py --only cycle,publisher           some of it
-    python tests/benchmark.py --rival .venv-rival              aiohttp with aio-pika too, in an environment made for it
+    python tests/benchmark.py --rival .venv-rival              the other ways too, in an environment made for them
 
 Prints a table of bars and figures; exit code 1 when a bar is missed. ESnet's list is taken from ../shared/data beside this
 repository when it is there, else one of the same shape is invented. `tests/capacity.py` computes from the JSON.
@@ -18,7 +18,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TOP))
 
-from tests.bench import catch_up, full_cycle, idle, memory, publisher, start  # noqa: E402
+from tests.bench import catch_up, full_cycle, idle, memory, publisher, stardust, start  # noqa: E402
 from tests.bench.netbeam import COUNT, LIST  # noqa: E402
 from tests.bench.results import Results  # noqa: E402
 from tests.bench.stage import Stage  # noqa: E402
@@ -32,6 +32,8 @@ SECTIONS: dict[str, Section] = {
     "memory": lambda stage, results, wanted: memory.measure(stage, results),
     "catch-up": lambda stage, results, wanted: catch_up.measure(stage, results, wanted.catch_up_s),
     "idle": lambda stage, results, wanted: idle.measure(stage, results),
+    "stardust": lambda stage, results, wanted: stardust.measure(stage, results, wanted.rounds, wanted.rival_python),
+    "opensearch": lambda stage, results, wanted: stardust.measure_opensearch(stage, results),
 }
 
 
@@ -54,7 +56,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", type=_sections, default=list(SECTIONS), metavar="NAME[,NAME]", help=", ".join(SECTIONS))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there, anew after each section")
-    parser.add_argument("--rival", type=Path, metavar="DIRECTORY", help="a virtual environment with aiohttp and aio-pika")
+    parser.add_argument("--rival", type=Path, metavar="DIRECTORY", help="a virtual environment for the other ways")
     parser.add_argument("--rounds", type=int, default=2, help="of what is compared by turns (default: 2)")
     parser.add_argument("--catch-up-s", type=float, default=300.0, help="how long catching up is measured (default: 300)")
     parser.add_argument("--interfaces", type=int, default=COUNT, help="the length of the list; the bars are for the default")

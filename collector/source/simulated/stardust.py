@@ -38,13 +38,14 @@ class SimulatedIndex:
         """Documents besides the network's own: twins, and ones that are not of the usual form."""
         self.silent = False
         """No document has been written for hours."""
-        self._kept: dict[tuple[str, int], bytes] = {}
+        self.kept: dict[tuple[str, int], bytes] = {}
+        """Documents that were made beforehand, by id and start; once there are any, there are no others."""
 
     def keep(self, begin_ms: int, end_ms: int) -> None:
         """Make the documents of this time beforehand, so that answers cost little."""
         for identity in self.resources:
             documents = self._documents(identity, begin_ms, end_ms)
-            self._kept |= {(identity, start): _hit(encode(document).encode()) for start, document in documents}
+            self.kept |= {(identity, start): _hit(encode(document).encode()) for start, document in documents}
 
     def whole_documents(self, begin_ms: int, end_ms: int) -> Iterator[bytes]:
         """Every document of this time as it is in the index, those without a value too; as JSON."""
@@ -80,9 +81,9 @@ class SimulatedIndex:
         return _answer(len(hits), [hit for _, hit in hits[: body["size"]]])
 
     def _hits(self, identity: str, begin_ms: int, end_ms: int, fields: set[str]) -> Iterator[tuple[int, bytes]]:
-        if self._kept:
+        if self.kept:
             starts = range(-(-begin_ms // GRID_MS) * GRID_MS, end_ms, GRID_MS)
-            yield from ((start, self._kept[identity, start]) for start in starts if (identity, start) in self._kept)
+            yield from ((start, self.kept[identity, start]) for start in starts if (identity, start) in self.kept)
             return
         for start, document in self._documents(identity, begin_ms, end_ms):
             if _is_wanted(document, fields) and not (self.withheld and self.withheld(identity, start)):

@@ -134,6 +134,8 @@ class SimulatedStardust:
                 head += [f"{name}: {value}" for name, value in reply.headers]
                 self.wfile.write("\r\n".join(head).encode() + b"\r\n\r\n" + reply.body)
 
+            do_DELETE = do_POST
+
         return Handler
 
 
