@@ -123,6 +123,7 @@ class Cycle:
         """
         self._held = Held()
         self._history.forget()
+        self._windows.newest_ms.clear()
 
     def _list(self, now_ms: int, report: CycleReport) -> Listing | None:
         try:
