@@ -33,10 +33,10 @@ FETCH_AND_FEED = (
     "cycle.interface_messages:interface_message@5", "source.http.connection:Watchdog._look@3",
 )  # fmt: skip
 PUBLISHER = (
-    "bus.publisher:AmqpPublisher._tick@2", "bus.publisher:AmqpPublisher._take_inbox@20", "bus.publisher:_write@5",
+    "bus.publisher:AmqpPublisher._tick@2", "bus.publisher:AmqpPublisher._take_inbox@20", "bus.connection:Connection.write@5",
     "bus.publisher:AmqpPublisher._take_answers@20", "bus.framing:Encoder.encode@5", "bus.confirms:Confirms.settle@5",
-    "cycle.flow_control:FlowControl.settle@5", "bus.connection:Link._opened", "bus.connection:Link._channel_opened",
-    "bus.connection:Link._exchange_found", "bus.connection:Link.act@30", "bus.publisher:AmqpPublisher.publish@20",
+    "cycle.flow_control:FlowControl.settle@5", "bus.connection:Connection._opened", "bus.connection:Connection._channel_opened",
+    "bus.connection:Connection._exchange_found", "bus.connection:Connection.act@30", "bus.publisher:AmqpPublisher.publish@20",
 )  # fmt: skip
 OTHERS = ("store.mysql:MysqlStore._idle_until", "socketserver:BaseServer.service_actions@3")
 
@@ -76,12 +76,12 @@ def test_an_exception_in_any_thread_ends_the_collector(new_rig: NewRig, targets:
 
 def test_an_exception_in_a_callback_that_an_event_calls_ends_the_collector(new_rig: NewRig, rabbit: RabbitServer) -> None:
     events: list[tuple[str, Callable[[Rig], object]]] = [
-        ("bus.connection:Link._closed", lambda rig: rabbit.close_connections(rig.bus.vhost)),  # type: ignore[union-attr]
-        ("bus.connection:Link._channel_closed", lambda rig: rabbit.delete_exchange(rig.bus.vhost)),  # type: ignore[union-attr]
-        ("bus.connection:Link._lose", lambda rig: rabbit.close_connections(rig.bus.vhost)),  # type: ignore[union-attr]
+        ("bus.connection:Connection._closed", lambda rig: rabbit.close_connections(rig.bus.vhost)),  # type: ignore[union-attr]
+        ("bus.connection:Connection._channel_closed", lambda rig: rabbit.delete_exchange(rig.bus.vhost)),  # type: ignore[union-attr]
+        ("bus.connection:Connection._lose", lambda rig: rabbit.close_connections(rig.bus.vhost)),  # type: ignore[union-attr]
         ("bus.confirms:Confirms.mark_returned", lambda rig: rig.bus.unbind(TRAFFIC_KEY)),  # type: ignore[union-attr]
-        ("bus.connection:Link._on_blocked", lambda rig: rabbit.alarm(True)),
-        ("bus.connection:Link._on_unblocked", lambda rig: rabbit.alarm(False)),
+        ("bus.connection:Connection._on_blocked", lambda rig: rabbit.alarm(True)),
+        ("bus.connection:Connection._on_unblocked", lambda rig: rabbit.alarm(False)),
     ]
     rigs = []
     for target, _ in events:
@@ -101,7 +101,7 @@ def test_an_exception_in_a_callback_that_an_event_calls_ends_the_collector(new_r
 
 
 def test_an_exception_while_it_ends_does_not_keep_it_from_ending(new_rig: NewRig) -> None:
-    targets = ("bus.connection:Link.leave", "bus.connection:Link.end", "store.mysql:MysqlStore.close")
+    targets = ("bus.connection:Connection.leave", "bus.connection:Connection.end", "store.mysql:MysqlStore.close")
     for target in targets:
         rig = flying(new_rig)
         collector = start(rig, **injected(target))
@@ -127,7 +127,7 @@ def test_an_exception_in_a_page_is_that_page_only(new_rig: NewRig) -> None:
 
 def test_before_the_first_connection_it_ends_too(new_rig: NewRig) -> None:
     rig = flying(new_rig)
-    collector = rig.start("run", **injected("bus.connection:Link._open_failed"), RMQ_PORT=1)
+    collector = rig.start("run", **injected("bus.connection:Connection._open_failed"), RMQ_PORT=1)
     collector.tracebacks_expected = True
     wait_for(lambda: not collector.running)
     assert collector.exit_code == 1
