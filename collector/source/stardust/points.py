@@ -13,6 +13,7 @@ from collector.source.stardust.queries import FIELDS
 
 STEP_S = GRID_MS // 1000
 """A document stands for so many seconds."""
+_NUMBERS: tuple[type, ...] = (int, float)
 _MOST = 2.0**68
 """A number beyond this is no counter's; thirty times what a point can hold is within it."""
 DEEPEST = 8
@@ -126,16 +127,26 @@ def points_of(documents: Mapping[int, Values], window: Window) -> list[object]:
     """The window's points, by time: `[timestamp_ms, in, out]`; none where neither side has a usable value."""
     begin_ms, end_ms, record_type = window.begin_ms, window.end_ms, window.series.record_type
     inside, outside = FIELDS[record_type]
-    side = _traffic if record_type is RecordType.TRAFFIC else _count
+    figure, side, plain = ("rate", _traffic, _NUMBERS) if record_type is RecordType.TRAFFIC else ("delta", _count, (int,))
     points: list[object] = []
     for start in sorted(documents):
-        if begin_ms <= start < end_ms:
-            values = documents[start]
-            several = values if type(values) is list else None
-            inward = side(values, inside) if several is None else _merged(several, inside, record_type)
-            outward = side(values, outside) if several is None else _merged(several, outside, record_type)
-            if inward is not None or outward is not None:
+        if not begin_ms <= start < end_ms:
+            continue
+        values = documents[start]
+        try:
+            # nearly all are so: numbers on both sides, taken as they are
+            inward, outward = values[inside][figure], values[outside][figure]
+            if type(inward) in plain and type(outward) in plain and -_MOST <= inward <= _MOST and -_MOST <= outward <= _MOST:
                 points.append([start, inward, outward])
+                continue
+        except (KeyError, TypeError):
+            pass
+        if type(values) is list:
+            inward, outward = _merged(values, inside, record_type), _merged(values, outside, record_type)
+        else:
+            inward, outward = side(values, inside), side(values, outside)
+        if inward is not None or outward is not None:
+            points.append([start, inward, outward])
     return points
 
 
@@ -174,5 +185,4 @@ def _merged(several: list[Values], name: str, record_type: RecordType) -> int | 
 
 
 def _is_usable(value: Any) -> bool:
-    kind = type(value)
-    return (kind is int or kind is float) and -_MOST <= value <= _MOST
+    return type(value) in _NUMBERS and -_MOST <= value <= _MOST
