@@ -66,7 +66,7 @@ def _reason(code: int, once: bool) -> str:
     if signal := signals.taken():
         return signal
     if once:
-        return "something was left for the next cycle" if code else "its one cycle is done"
+        return "failed, or left something for the next cycle" if code else "its one cycle is done"
     return "unexpected error" if code else "nobody reads stdout"
 
 
@@ -249,7 +249,8 @@ class Daemon:
         for reason in report.reasons:
             # an outage has its own lines: when it begins, once a minute, when it ends
             if not (down and reason.kind in (ReasonKind.DEPENDENCY, ReasonKind.NO_TRY)):
-                log.warning("left for the next cycle: %s", reason)
+                failed = reason.kind in (ReasonKind.FAILURE, ReasonKind.DEPENDENCY)
+                log.warning("cycle failed: %s" if failed else "left for the next cycle: %s", reason)
 
     def _wait_for(self, due: float, at_once: bool) -> None:
         """Wait for the next cycle's time; one that passed during the cycle is skipped, unless the cycle was cut for it."""

@@ -340,7 +340,7 @@ def test_once_ends_with_2_for_what_only_an_operator_can_mend(misled: dict[str, C
 def test_once_ends_with_1_when_netbeam_has_no_listing(misled: dict[str, Collector], what: str) -> None:
     assert misled[what].wait(2 * PATIENCE_S) == 1
     assert misled[what].seconds < PATIENCE_S / 2
-    assert misled[what].log_lines("left for the next cycle: listing|Netbeam is not available")
+    assert misled[what].log_lines("cycle failed: listing|Netbeam is not available")
 
 
 @pytest.mark.parametrize("what", MAY_HEAL)
