@@ -18,6 +18,7 @@ import collector.source.http.client
 from collector.commands import wiring
 from collector.config.configuration import Config
 from collector.core.counters import Count, Counters
+from collector.core.limited_log import MOST_LINES
 from collector.core.model import RecordType
 from collector.core.shutdown import Stop
 from collector.source.simulated.answer import target_of
@@ -26,14 +27,14 @@ from tests.fakes import NOW_MS, FakePublisher, FakeStore, interface
 from tests.rig import Heard
 from tests.service.faults import NewRig, finish, flying, start, wait_for_all
 from tests.simulation import FaultySimulation
-from tests.simulation.content import BAD_RESOURCES, ODD_VALUES, with_odd_entries, with_odd_values
+from tests.simulation.content import BAD_RESOURCES, with_odd_entries, with_odd_values
 from tests.simulation.delivery import Answer
 from tests.simulation.faults import Fault, Kind
 
 EXAMPLES = 120
 GOOD, BAD = "devices/good/interfaces/1", "devices/bad/interfaces/1"
 BEGIN_MS = NOW_MS - 1_800_000
-USUAL = b'{"points":[[%d,1,2.5]]}' % (NOW_MS - 60_000)
+USUAL = b'{"points":[[%d,1,2.5]]}' % (NOW_MS - 30_000)
 PATIENT = settings(
     max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
@@ -166,7 +167,7 @@ wrong_points = st.one_of(
 outside = st.builds(
     "[{},1,1]".format, st.one_of(st.integers(10**12, BEGIN_MS - 1), st.integers(NOW_MS, NOW_MS + 1), st.just(10**13 - 1))
 )
-right_points = st.tuples(times, numbers, numbers)
+right_points = st.tuples(times, numbers, numbers).filter(lambda point: point[1:] != (None, None))
 points = st.lists(
     st.one_of(
         st.tuples(st.just("right"), right_points),
@@ -191,10 +192,10 @@ def test_the_good_points_of_an_answer_go_out_and_only_they(place: Place, made: l
     kinds = Counter(kind for kind, _ in made)
     counted = [seen.counters.get(each) for each in (Count.POINTS_INVALID, Count.POINTS_OUTSIDE, Count.POINTS_DOUBLE)]
     assert counted == [kinds["wrong"], kinds["outside"], kinds["right"] - len(expected)]
-    assert len(seen.said("points dropped")) <= 1
     assert bool(kinds["wrong"]) <= len(seen.said("points dropped"))
     assert all(len(line) < 500 for line in seen.lines)
-    assert (len(seen.points(GOOD)), seen.checkpoint(GOOD), seen.checkpoint(BAD)) == (1, NOW_MS, NOW_MS)
+    assert (len(seen.points(GOOD)), seen.checkpoint(GOOD)) == (1, NOW_MS)
+    assert max(expected, default=0) < (seen.checkpoint(BAD) or 1) <= NOW_MS
 
 
 anything = st.recursive(
@@ -322,10 +323,10 @@ def test_a_collector_of_its_own_lives_with_all_of_it(new_rig: NewRig) -> None:
     collector.wait_for_cycles(4)
     assert {row.name for row in rig.table.rows()} == {*synthetic, *ODD_NAMES}
     assert len({each.resource for each in rig.heard().interfaces}) == len(network.resources)
-    skipped, cycles = len(collector.log_lines("listing entry skipped")), len(collector.cycles())
-    assert len(BAD_RESOURCES) + 5 <= skipped / cycles <= (len(BAD_RESOURCES) + 5) * (cycles + 1) / cycles
+    more = collector.log_lines(f"listing entry skipped, more of them this cycle count={len(BAD_RESOURCES) + 5 - MOST_LINES}$")
+    assert len(collector.cycles()) <= len(more) <= len(collector.cycles()) + 1
     said = collector.log_lines("interface value sent as null")
-    assert len(said) == len(set(line.partition("name=")[2] for line in said)) >= len(ODD_VALUES) - 6
+    assert len(said) == len(set(line.partition("name=")[2] for line in said)) >= MOST_LINES
     rig.behaviour.points = ()
     recovered_s = wait_for_all(rig, collector)
     counts = finish(rig, collector, "bad input", sum(each.hits for each in kinds), recovered_s)

@@ -31,8 +31,8 @@ NO_POINTS = OK | {204, 404}
 """Statuses that mean "no points in this window", besides 200 with an empty body."""
 SHOWN_CHARACTERS = 80
 """Of a faulty entry's resource, in a warning."""
-MOST_CLOCKS_APART_MS = 86_400_000
-"""A listing that is dated further from our clock gives no row its times."""
+MOST_CLOCKS_APART_MS = 86_400_000 + 60_000
+"""A day, and the minute that clocks may differ by: a listing that is dated further from our clock gives no row its times."""
 
 
 class Netbeam:
