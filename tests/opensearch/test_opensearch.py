@@ -21,8 +21,9 @@ from collector.core.shutdown import Stop
 from collector.source.http import client
 from collector.source.simulated.network import SimulatedNetwork
 from collector.source.simulated.stardust import SimulatedIndex, id_of
-from collector.source.stardust import api, groups, queries
+from collector.source.stardust import groups, queries
 from collector.source.stardust.api import Stardust
+from collector.source.stardust.search import FaultError
 from tests.rig import SqliteTable
 from tests.rig.stardust import StardustRig, stardust_network
 from tests.servers.opensearch import INDEX, MAPPING, TOP, OpenSearch
@@ -202,12 +203,12 @@ def test_what_is_beyond_the_engine_s_limits_is_a_failure(node: OpenSearch) -> No
     ids = [f"a::{number}" for number in range(65_537)]
     now = now_ms()
     source = filled(node, stardust_network(4), now - 300_000, now)
-    with pytest.raises(api._FaultError, match="status 400"):
-        source._search(queries.points([queries.Clause(now - 300_000, now, (RecordType.TRAFFIC,), ids)]), FOREVER)
+    with pytest.raises(FaultError, match="status 400"):
+        source._search.ask(queries.points([queries.Clause(now - 300_000, now, (RecordType.TRAFFIC,), ids)]), FOREVER)
     page = json.loads(queries.listing(now))
     page["aggs"]["interfaces"]["composite"]["size"] = 65_536
-    with pytest.raises(api._FaultError, match="status"):
-        source._search(json.dumps(page).encode(), FOREVER)
+    with pytest.raises(FaultError, match="status"):
+        source._search.ask(json.dumps(page).encode(), FOREVER)
 
 
 def test_an_index_that_is_gone_or_closed_is_a_failure(node: OpenSearch) -> None:

@@ -14,6 +14,7 @@ from collector.source.stardust import queries
 from collector.source.stardust.failures import fault_in, hits_of, refusal
 from collector.source.stardust.fetching import split, windows_of
 from collector.source.stardust.groups import CLAUSES, Density, by_interface, clauses, groups, halves, parts
+from collector.source.stardust.pages import _borders
 from collector.source.stardust.points import points_of, sorted_out
 
 AT = 1_764_000_000_000
@@ -197,3 +198,10 @@ def test_every_query_is_one_that_elasticsearch_and_opensearch_share() -> None:
         assert "meta.service_type" in body.decode()
     for option in ("allow_partial_search_results", "ignore_unavailable", "allow_no_indices"):
         assert f"{option}=false" in queries.PARAMETERS
+
+
+def test_the_listing_is_parted_by_what_was_listed_before() -> None:
+    buckets = [{"key": {"id": f"device-{number:05}::x"}} for number in range(5000)]
+    assert _borders(buckets, 4) == ("device-01250::x", "device-02500::x", "device-03750::x")
+    assert _borders(buckets[:1999], 4) == ()
+    assert _borders([None, {}, {"key": {"id": 7}}], 4) == ()

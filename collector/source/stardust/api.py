@@ -10,45 +10,36 @@ from collector.config.configuration import StardustSettings
 from collector.core.backoff import growing
 from collector.core.contracts import Fetched, Intake
 from collector.core.counters import Count, Counters
-from collector.core.errors import AnswerError, CollectorError, ConfigurationError, UnavailableError
+from collector.core.errors import AnswerError, CollectorError, UnavailableError
 from collector.core.limited_log import LimitedLog
 from collector.core.model import JsonObject, Listing, Window, is_time
 from collector.core.outage import Outage
 from collector.core.shutdown import Stop
-from collector.source.http.body import Limits, TooLargeError
-from collector.source.http.client import TRIES, Answer, FailingError, HttpClient, NotAskedError, StatusError, basic_login
+from collector.source.http.body import TooLargeError
+from collector.source.http.client import TRIES, Answer, NotAskedError
 from collector.source.stardust import groups, queries
-from collector.source.stardust.failures import Fault, fault_in, hits_of, refusal, total_of
+from collector.source.stardust.failures import Fault, hits_of, total_of
 from collector.source.stardust.fetching import Answered, Fetching, windows_of
 from collector.source.stardust.groups import Density, Group, by_interface
 from collector.source.stardust.listing import interface_of
+from collector.source.stardust.pages import Pages
 from collector.source.stardust.points import Documents, points_of, sorted_out, start_ms
+from collector.source.stardust.search import NAME, FaultError, Search
 
 log = logging.getLogger(__name__)
 
-ANSWER = Limits(64 * 2**20)
 FAILURES = 5
 """So many queries in a row fail, each after its tries, before Stardust counts as away."""
 PROBE_FIRST_S, PROBE_MOST_S = 1.0, 30.0
 """Between two queries while it is away."""
-MOST_ENTRIES = 200_000
-"""Of a listing: twenty times ESnet's."""
 MOST_CLOCKS_APART_MS = 86_400_000
 """A listing that is dated further from our clock gives no row its times."""
-
-
-class _FaultError(Exception):
-    """There is no answer to take points from."""
-
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(fault.text)
-        self.fault = fault
 
 
 class Stardust:
     """Implements contracts.Source. `once`: an outage ends a fetch, instead of being waited for."""
 
-    name = "Stardust"
+    name = NAME
 
     def __init__(
         self, settings: StardustSettings, *, stop: Stop, counters: Counters, rate: float = 0.0, once: bool = False
@@ -58,17 +49,8 @@ class Stardust:
         self._stop = stop
         self._counters = counters
         self._once = once
-        self._path = f"/{settings.index}/_search"
-        self._client = HttpClient(
-            settings.url,
-            name=self.name,
-            variable="STARDUST_URL",
-            concurrency=settings.concurrency,
-            rate=rate,
-            timeout_s=settings.timeout_s,
-            stop=stop,
-            counters=counters,
-        )
+        self._search = Search(settings, rate=rate, stop=stop, counters=counters)
+        self._pages = Pages(self._search, settings.concurrency, settings.timeout_s)
         self._density = Density()
         self._dropped = LimitedLog(log)
         self._lock = threading.Lock()
@@ -80,7 +62,7 @@ class Stardust:
 
         Raises UnavailableError, or AnswerError for an answer that is not whole and a list without a usable entry.
         """
-        self._client.resume()
+        self._search.client.resume()
         self._dropped.conclude()
         began = time.monotonic()
         try:
@@ -103,61 +85,34 @@ class Stardust:
         """The interfaces by resource, a line for each that cannot be collected, and the server's clock if it told."""
         if not is_time(now_ms):
             raise AnswerError(f"our clock is wrong, is NTP running? It says {now_ms} ms since 1970")
+        buckets, server_ms = self._pages.read(now_ms)
         interfaces: dict[str, JsonObject] = {}
         skipped: list[str] = []
-        server_ms: int | None = None
-        entries = 0
-        for answer, buckets in self._pages(now_ms):
-            server_ms = server_ms or answer.server_ms
-            entries += len(buckets)
-            if entries > MOST_ENTRIES:
-                raise AnswerError(f"listing of over {MOST_ENTRIES} entries")
-            for bucket in buckets:
-                listed = _entry(bucket)
-                if isinstance(listed, str):
-                    skipped.append(listed)
-                else:
-                    interfaces.setdefault(listed["resource"], listed)
+        for bucket in buckets:
+            listed = _entry(bucket)
+            if isinstance(listed, str):
+                skipped.append(listed)
+            else:
+                interfaces.setdefault(listed["resource"], listed)
         if not interfaces:
             raise AnswerError(f"listing without a usable entry, first: {skipped[0]}" if skipped else "listing is empty")
         return interfaces, tuple(skipped), server_ms
 
-    def _pages(self, now_ms: int) -> Iterator[tuple[Answer, Sequence[Any]]]:
-        after: Any = None
-        while True:
-            # a pause of up to the time that one answer may take is waited for; the cycle goes on without the listing else
-            until = time.monotonic() + self._settings.timeout_s
-            try:
-                answer = self._search(queries.listing(now_ms, after), until)
-            except _FaultError as error:
-                raise _as_failure(error) from error
-            page = answer.value.get("aggregations", {})
-            page = page.get("interfaces") if isinstance(page, dict) else None
-            buckets = page.get("buckets") if isinstance(page, dict) else None
-            if not isinstance(page, dict) or not isinstance(buckets, list):
-                raise AnswerError("listing without its buckets")
-            yield answer, buckets
-            before, after = after, page.get("after_key")
-            if after is None or len(buckets) < queries.PAGE:
-                return
-            if after == before:
-                raise AnswerError("listing whose pages have no end")
-
     def newest_ms(self, now_ms: int) -> int | None:
         """The `start` of the newest document; None where there is none. Raises UnavailableError and AnswerError."""
         try:
-            answer = self._search(queries.newest(now_ms), time.monotonic() + self._settings.timeout_s)
-        except _FaultError as error:
-            raise _as_failure(error) from error
+            answer = self._search.ask(queries.newest(now_ms), time.monotonic() + self._settings.timeout_s)
+        except FaultError as error:
+            raise error.as_failure() from error
         hits = answer.value["hits"].get("hits")
         source = hits[0].get("_source") if isinstance(hits, list) and hits and isinstance(hits[0], dict) else None
         return start_ms(source.get("start")) if isinstance(source, dict) else None
 
     def latest_ms(self, now_ms: int) -> int:
         """`now_ms`, or Stardust's clock as last seen and counted on since, when that is earlier; mostly it does not tell."""
-        if self._client.last_seen is None:
+        if self._search.client.last_seen is None:
             return now_ms
-        server_ms, at = self._client.last_seen
+        server_ms, at = self._search.client.last_seen
         return min(now_ms, server_ms + int((time.monotonic() - at) * 1000))
 
     def fetch(self, windows: Sequence[Window], intake: Intake, until: float) -> None:
@@ -183,7 +138,7 @@ class Stardust:
     def close(self) -> None:
         """Close the connections; afterwards it cannot be used."""
         self._dropped.conclude()
-        self._client.close()
+        self._search.client.close()
 
     def _is_away(self) -> bool:
         return self._failures >= FAILURES
@@ -196,7 +151,7 @@ class Stardust:
             return Answered(not_asked=True)
         except _TooManyError as error:
             return Answered(again=tuple(groups.parts(group, error.documents)))
-        except _FaultError as error:
+        except FaultError as error:
             return self._failed(group, error.fault)
         except CollectorError as error:
             return self._failed(group, Fault(str(error), smaller=isinstance(error.__cause__, (TimeoutError, TooLargeError))))
@@ -206,16 +161,17 @@ class Stardust:
 
         An answer's memory counts as long as the answer is there.
         """
-        answer = self._search(queries.points(groups.clauses(group, begin_ms, end_ms)), until, TRIES if not self._is_away() else 1)
+        body = queries.points(groups.clauses(group, begin_ms, end_ms))
+        answer = self._search.ask(body, until, 1 if self._is_away() else TRIES)
         latest_ms = max(each.end_ms for each in group)
         if answer.server_ms is not None and answer.server_ms < latest_ms:
             # our clock is ahead, and no listing said so: points that nobody has yet must not be taken for missing
-            raise _FaultError(Fault("our clock is ahead of Stardust's, is NTP running?"))
+            raise FaultError(Fault("our clock is ahead of Stardust's, is NTP running?"))
         total = total_of(answer.value)
         if total < queries.MOST_HITS:
             hits = hits_of(answer.value)
             if isinstance(hits, Fault):
-                raise _FaultError(hits)
+                raise FaultError(hits)
             self._succeeded()
             return (answer,)
         self._succeeded()
@@ -224,7 +180,7 @@ class Stardust:
         begin_ms, end_ms = max(begin_ms, group[0].begin_ms), min(end_ms, group[0].end_ms)
         middle_ms = (begin_ms + end_ms) // 2
         if middle_ms == begin_ms:
-            raise _FaultError(Fault(f"{total} documents of one interface and one millisecond"))
+            raise FaultError(Fault(f"{total} documents of one interface and one millisecond"))
         del answer
         return (
             *self._query(group, until, begin_ms, middle_ms),
@@ -265,39 +221,12 @@ class Stardust:
             self._failures = 0
         self.outage.ended()
 
-    def _search(self, body: bytes, until: float, tries: int = TRIES) -> Answer:
-        """A whole answer. Raises _FaultError, UnavailableError and AnswerError."""
-        try:
-            answer = self._client.request(
-                self._path, queries.PARAMETERS, limits=ANSWER, body=body, headers=self._login(), tries=tries, until=until
-            )
-        except StatusError as error:
-            raise _FaultError(refusal(str(error), error.status, error.text)) from error
-        if fault := fault_in(answer.value):
-            raise _FaultError(fault)
-        return answer
-
-    def _login(self) -> dict[str, str]:
-        """The header of the login, where one is configured."""
-        if self._settings.user is None or self._settings.password is None:
-            return {}
-        try:
-            return basic_login(self._settings.user, self._settings.password.read())
-        except ConfigurationError as error:  # its file is gone, or is being replaced
-            raise UnavailableError(str(error)) from error
-
-
 class _TooManyError(Exception):
     """One answer does not hold the documents of a group."""
 
     def __init__(self, documents: int) -> None:
         super().__init__(documents)
         self.documents = documents
-
-
-def _as_failure(error: _FaultError) -> CollectorError:
-    """For a caller that asks nothing in halves: whether asking again may help is all that is left to say."""
-    return (UnavailableError if isinstance(error.__cause__, FailingError) else AnswerError)(error.fault.text)
 
 
 def _answer_nothing(windows: list[Window], intake: Intake) -> None:
