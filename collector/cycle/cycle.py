@@ -171,9 +171,9 @@ class Cycle:
             if changes.held:
                 self._say_held_back(changes.held, sum(row.active for row in table.rows), report)
         if table.untrusted:
-            some = table.untrusted[:MOST_NAMED]
-            named = "; ".join(f"id {row.id} {printable(row.name)}: {printable(row.reason)}" for row in some)
-            log.warning("rows that cannot be trusted are left alone count=%d rows=%r", len(table.untrusted), named)
+            named = [f"id {row.id} {row.name}: {row.reason}" for row in table.untrusted[:MOST_NAMED]]
+            template = "".join(f" row_{number}=%r" for number, _ in enumerate(named, 1))
+            log.warning(f"rows that cannot be trusted are left alone count=%d{template}", len(table.untrusted), *named)
             if not any(row.active for row in table.rows):
                 report.add(ReasonKind.FAILURE, "no active row of the table can be trusted: is the clock right?")
         self._beat()

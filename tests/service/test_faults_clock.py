@@ -26,7 +26,7 @@ class Times:
     def __init__(self, path: Path) -> None:
         self.right = Clock(behind_s=DAY_S / 2)
         self._path = path
-        self._late_s = -DAY_S
+        self._late_s = -DAY_S / 2
         self.step(0)
 
     @property
