@@ -35,7 +35,7 @@ class Timing:
     """A broker that blocks longer than this is connected to anew."""
     first_delay: float = 1.0
     most_delay: float = 15.0
-    """Between attempts to connect; docs/troubleshooting.md tells operators the same times."""
+    """Between attempts to connect."""
     proof: float = 10.0
     """After a loss with messages in flight the connection counts as good with a confirm, or when it is idle this long."""
 

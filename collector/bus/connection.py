@@ -43,8 +43,7 @@ class Connection:
     """Keeps a channel in confirm mode open, on one of the hosts, with the exchange known to be there.
 
     All of it belongs to one thread; `ready` and `refusal` may be read by others. A new channel restarts `confirms`.
-    `on_fault` is told why the broker closed a channel for one of the messages on it, before `confirms` are restarted; it
-    says whether looking for that message goes on.
+    `on_fault` is told why the broker closed a channel for one of the messages on it, before `confirms` are restarted.
     """
 
     def __init__(
@@ -55,7 +54,7 @@ class Connection:
         outage: Outage,
         counters: Counters,
         timing: Timing,
-        on_fault: Callable[[str], bool],
+        on_fault: Callable[[str], None],
     ) -> None:
         self.loop = IOLoop()
         self.usable = False
@@ -74,7 +73,7 @@ class Connection:
         self._errors: list[CollectorError] = []
         self._was_ready = self._doubtful = self._leaving = False
         self._proven = True
-        self._denied: CollectorError | None = None  # publishing itself was refused, and nothing has been confirmed since
+        self._denied: ConfigurationError | None = None  # publishing was forbidden, and nothing has been confirmed since
         self._blocked: str | None = None
         self._delays: Iterator[float] = growing(timing.first_delay, timing.most_delay)
         self._retry_at: float | None = None
@@ -214,7 +213,7 @@ class Connection:
 
     def _unavailable(self, error: CollectorError) -> None:
         """Say why, and try again after a delay."""
-        self.refusal = _refusal(error)
+        self.refusal = error if isinstance(error, ConfigurationError) else None
         self._retry_after(jittered(next(self._delays)))
         self._outage.failed(error)
 
@@ -254,7 +253,7 @@ class Connection:
         if channel is not self.channel or not channel.is_open or self._leaving:
             return
         self.usable, self.ready, self._proven = True, self._denied is None, False
-        self.refusal = _refusal(self._denied)
+        self.refusal = self._denied
         self.heard()
         if self._was_ready:
             self._counters.add(Count.RECONNECTS, label="rabbitmq")
@@ -272,7 +271,7 @@ class Connection:
         if isinstance(error, NoExchangeError) and self._settings.declare and not self.usable and not declare:
             self._open_channel(declare=True)
             return
-        if self.usable and reason.reply_code == ACCESS_REFUSED:
+        if self.usable and reason.reply_code == ACCESS_REFUSED and isinstance(error, ConfigurationError):
             self._denied = error
         self._lose(error, reason)
 
@@ -291,11 +290,10 @@ class Connection:
         # Whatever was in flight may be why: until it is settled, being connected again is not being well again.
         self._doubtful = self._doubtful or self._confirms.pending
         at_fault = self.usable and is_message_fault(reason) and self._confirms.unsettled
-        looking = at_fault and self._on_fault(str(error))
-        if at_fault and not looking:
-            self._denied = error
+        if at_fault:
+            self._on_fault(str(error))
         self._confirms.restart()
-        if looking:
+        if at_fault:
             self._retry_after(FAULT_DELAY_S)
         else:
             self._unavailable(error)
@@ -351,7 +349,3 @@ class Connection:
 
 def nothing(*_: object) -> None:
     """A callback whose being called is enough: it ends the wait of pika's loop."""
-
-
-def _refusal(error: CollectorError | None) -> ConfigurationError | None:
-    return error if isinstance(error, ConfigurationError) else None

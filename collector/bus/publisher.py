@@ -64,7 +64,7 @@ class AmqpPublisher:
         self._woken = self._ended = self._leaving = self._begun = False
         self._wait_until = 0.0
         self._close_at: float | None = None
-        self._given_up = LimitedLog(log)
+        self._faults = LimitedLog(log)
         self._sum_up_at = 0.0
 
     @property
@@ -161,7 +161,7 @@ class AmqpPublisher:
         self._connection.loop.call_later(TICK_S, self._tick)
         if time.monotonic() >= self._sum_up_at:
             self._sum_up_at = time.monotonic() + SUM_UP_S
-            self._given_up.conclude()
+            self._faults.conclude()
 
     def _take_inbox(self) -> None:
         self._woken = False  # before looking: who hands over from here on wakes the loop again
@@ -187,18 +187,18 @@ class AmqpPublisher:
         if answers:
             self._connection.settled()
 
-    def _find_fault(self, reason: str) -> bool:
-        """The broker closed the channel for one of the messages on it. False when it refuses more than a few."""
+    def _find_fault(self, reason: str) -> None:
+        """The broker closed the channel for one of the messages on it: name that message once it is known."""
         verdict, through = self._confirms.find_fault()
         for delivery in through:
             delivery.batch.done(delivery.outcome)
         if verdict is None:
-            return True
-        if verdict.outcome is not Outcome.UNACCEPTABLE:
-            return False
-        self._counters.add(Count.MESSAGES_UNACCEPTABLE)
-        self._given_up.warning(
-            "message given up, the broker refuses it",
+            return
+        given_up = verdict.outcome is Outcome.UNACCEPTABLE
+        if given_up:
+            self._counters.add(Count.MESSAGES_UNACCEPTABLE)
+        self._faults.warning(
+            "message given up, the broker refuses it" if given_up else "the broker refuses message after message",
             "exchange=%s routing_key=%s message_id=%s bytes=%d error=%r body=%s",
             self._exchange,
             verdict.routing_key,
@@ -207,7 +207,6 @@ class AmqpPublisher:
             reason,
             printable(verdict.message.body[:BEGINNING].decode(errors="replace")),
         )
-        return True
 
     def _send(self) -> None:
         """Hand waiting batches to the socket, as far as it keeps up."""

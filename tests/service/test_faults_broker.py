@@ -186,6 +186,24 @@ def test_permission_revoked_and_given_back(new_rig: NewRig, broker: RabbitServer
     finish(rig, collector, "RabbitMQ: permission revoked", 1, recovered_s)
 
 
+@pytest.mark.parametrize("most_bytes", [400, 250], ids=["some interfaces", "all interfaces"])
+def test_messages_over_the_size_that_the_broker_takes_hold_up_no_points(
+    new_rig: NewRig, broker: RabbitServer, most_bytes: int
+) -> None:
+    at = free_port()
+    rig = durable(new_rig, broker, METRICS_PORT=at)
+    usual = broker.eval("begin {ok, S} = application:get_env(rabbit, max_message_size), S end")
+    broker.eval(f"application:set_env(rabbit, max_message_size, {most_bytes})")
+    try:
+        collector = start(rig)
+        collector.wait_for(lambda: metric(at, "messages_unacceptable_total") > 0)
+        recovered_s = wait_for_all(rig, collector)
+        assert collector.log_lines("message given up, the broker refuses it")
+        finish(rig, collector, f"RabbitMQ: takes {most_bytes} bytes", 1, recovered_s)
+    finally:
+        broker.eval(f"application:set_env(rabbit, max_message_size, {usual})")
+
+
 def test_once_gives_up_after_half_a_minute_where_it_may_not_publish(new_rig: NewRig, broker: RabbitServer) -> None:
     denied = flying(new_rig, 4, bus=Bus(broker))
     internal = flying(new_rig, 4, bus=Bus(broker))
