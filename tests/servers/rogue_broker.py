@@ -165,11 +165,15 @@ class RogueBroker:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._accepting.join(5)
+        self.hang_up()
+        for thread in self._threads:
+            thread.join(5)
+
+    def hang_up(self) -> None:
+        """Close all connections from this side."""
         for sock in list(self._open):
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(5)
 
     def _accept(self) -> None:
         while True:

@@ -20,6 +20,7 @@ from collector.core.contracts import Batch, Outcome
 from collector.core.counters import Count, Counters
 from collector.core.model import Message
 from collector.core.shutdown import Stop
+from tests.rig import Collector, Rig
 from tests.servers.rogue_broker import BODY, HEADER, HEARTBEAT, METHOD, Peer, RogueBroker, Script
 from tests.service.sending import KEY, QUICK, Sender, wait_for
 
@@ -415,3 +416,37 @@ def test_a_port_of_another_protocol_is_said_with_host_and_port() -> None:
         wait_for(lambda: publisher.outage.down)
         assert publisher.outage.last_error.startswith(f"{broker.host}:{broker.port}: this port does not speak AMQP 0-9-1")
         assert publisher.outage.last_error.endswith("(RMQ_PORT, RMQ_TLS)")
+
+
+# The whole collector
+
+
+def resident_mib_of(collector: Collector) -> float:
+    lines = Path(f"/proc/{collector.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:"))
+
+
+def test_a_collector_outlives_one_rogue_after_the_other_and_ends_in_good_order(new_rig: Callable[..., Rig]) -> None:
+    rig = new_rig(8)
+    with RogueBroker(good) as broker:
+        collector = rig.start("run", RMQ_PORT=broker.port, POLL_INTERVAL=1, INITIAL_LOOKBACK=60)
+        collector.wait_for_cycles(1)
+        memory_mib = resident_mib_of(collector)
+        rogues: list[Script] = [
+            BEFORE_READY["a frame of 4 GB"][0],
+            BEFORE_READY["no confirms"][0],
+            BEFORE_READY["a table that is nested without end"][0],
+            then(Peer.be_ready, ONCE_READY["a returned message without end"][0]),
+            then(Peer.be_ready, lambda peer: peer.flood(FLOODS["heartbeats"] * 2000)),
+        ]
+        for rogue in rogues:
+            connections, broker.script = broker.connections, rogue
+            broker.hang_up()
+            collector.wait_for(lambda before=connections: broker.connections > before, what="another connection")  # type: ignore[misc]
+            time.sleep(1)
+            assert collector.running
+            assert resident_mib_of(collector) - memory_mib < GROWTH_MIB
+        assert collector.terminate(8) == 0
+    assert "unexpected" not in collector.log
+    assert max(len(line) for line in collector.log.splitlines()) < LONGEST_LINE
+    assert all(line.isprintable() for line in collector.log.splitlines())
