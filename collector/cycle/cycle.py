@@ -224,7 +224,7 @@ class Cycle:
         active = _active(table)
         ids = {row.id for row in active}
         report.idle, report.active, report.untrusted = len(idle), len(ids), len(table.untrusted)
-        report.draining = len({span.series.row_id for span in due} - ids)
+        report.draining = len({span.series.row_id for span in (*chosen, *left_out)} - ids)
         report.reached = self._states.reached(active, rules.record_types, idle)
         for record_type in rules.record_types:
             checkpoints = [row.checkpoints[record_type] for row in active if record_type in row.checkpoints]

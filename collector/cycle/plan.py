@@ -36,6 +36,8 @@ class Span:
     checkpoint_ms: int | None
     skipped_from_ms: int | None = None
     """Where the series stood when it was further behind than the backlog's limit: from there to `begin_ms` is skipped."""
+    superseded: bool = False
+    """Of a retired row, and a later row of its name has had points: what this one still lacks would come too late."""
 
     def window(self, most_ms: int) -> Window:
         """The first window of the span, at most that long."""
@@ -64,14 +66,14 @@ def spans(rows: Iterable[Row], history: History, now_ms: int, rules: PlanRules) 
         end_ms = settled if row.active_until_ms is None else min(settled, row.active_until_ms)
         for record_type in rules.record_types:
             begin_ms = begin_of(row, record_type, others, rules)
-            if begin_ms >= end_ms or (not row.active and _superseded(row, record_type, others, rules)):
+            if begin_ms >= end_ms:
                 continue
             series = Series(row.id, row.name, record_type)
-            checkpoint_ms = row.checkpoints.get(record_type)
+            superseded = not row.active and _superseded(row, record_type, others, rules)
+            skipped_from_ms = None
             if rules.max_backlog_ms and end_ms - begin_ms > rules.max_backlog_ms:
-                due.append(Span(series, end_ms - rules.max_backlog_ms, end_ms, checkpoint_ms, skipped_from_ms=begin_ms))
-            else:
-                due.append(Span(series, begin_ms, end_ms, checkpoint_ms))
+                begin_ms, skipped_from_ms = end_ms - rules.max_backlog_ms, begin_ms
+            due.append(Span(series, begin_ms, end_ms, row.checkpoints.get(record_type), skipped_from_ms, superseded))
     return due
 
 

@@ -25,8 +25,12 @@ class _Known:
     """Up to when it was answered, and what it had is confirmed."""
     in_full: bool = False
     """When it was last asked, it was answered up to what was then the settled end."""
+    settled_ms: int = 0
+    """What that settled end was."""
     asked_ms: int = 0
     """When the cycle began in which it was last answered up to its end."""
+    superseded: bool = False
+    """A later row of its name has had points, and this one is asked for the last time until it is answered."""
     had_points: bool = False
     """In this cycle."""
     empty: int = 0
@@ -73,18 +77,26 @@ class SeriesStates:
     def choose(self, spans: Iterable[Span], *, everyone: bool = False) -> tuple[list[Span], list[Span]]:
         """The spans to ask for in this cycle, those that got no turn before first; and those left out as idle.
 
-        A series that was already answered up to this end is in neither.
+        A series that was already answered up to this end as of this settled time is in neither. Nor is one that a later row
+        of its name supersedes; but it is asked once more, since what it lacks may have come together with the newer points.
         """
         chosen: list[Span] = []
         idle: list[Span] = []
         for span in spans:
+            if span.superseded and span.series not in self._states:
+                continue
             known = self._known(span.series, span.checkpoint_ms)
             known.had_points = False
             if known.checkpoint_ms != span.checkpoint_ms:
                 known.checkpoint_ms, known.answered_ms, known.in_full = span.checkpoint_ms, None, False
-            if known.answered_ms is not None and known.answered_ms >= span.end_ms:
+            if known.in_full and known.settled_ms == self._settled_ms:
                 continue
-            (idle if not everyone and self._rests(span, known) else chosen).append(span)
+            if span.superseded:
+                if known.superseded and known.in_full:
+                    continue
+                known.superseded, known.in_full = True, False
+            rests = not everyone and not span.superseded and self._rests(span, known)
+            (idle if rests else chosen).append(span)
         chosen.sort(key=lambda span: (self._states[span.series].turn, self._place_of(span.series.row_id)))
         return chosen, idle
 
@@ -118,6 +130,7 @@ class SeriesStates:
         known.had_points = known.had_points or had_points
         known.in_full = window.end_ms >= end_ms
         if known.in_full:
+            known.settled_ms = self._settled_ms
             known.most_ms = None
             known.asked_ms = self._now_ms
             known.empty = 0 if known.had_points else known.empty + 1

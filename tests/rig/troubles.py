@@ -250,6 +250,26 @@ def _silence(driver: Driver, chance: random.Random) -> Drawn:
     return "silence of all", chance.uniform(3, 15), begin, end
 
 
+def _late(driver: Driver, chance: random.Random) -> Drawn:
+    """The source withholds the points of some series, of a device or of all, and completes them later."""
+    network = driver.rig.network
+    device = chance.choice(network.resources).split("/")[1]
+    kinds = {
+        "some interfaces": chance.sample(network.resources, 1 + len(network.resources) // 4),
+        "a device": [each for each in network.resources if each.split("/")[1] == device],
+        "all interfaces": list(network.resources),
+    }
+    kind = chance.choice(list(kinds))
+
+    def begin() -> None:
+        network.sleeps_ms = dict.fromkeys(kinds[kind], driver.clock())
+
+    def end() -> None:
+        network.sleeps_ms = {}
+
+    return f"points of {kind} are late", chance.uniform(3, 20), begin, end
+
+
 def _flapping(driver: Driver, chance: random.Random) -> Drawn:
     network = driver.rig.network
     some = frozenset(chance.sample(network.resources, chance.randint(*FLAPPING)))
@@ -299,6 +319,7 @@ PARTIES: dict[str, tuple[Draw, ...]] = {
     "database": (_database_cut, _database_cut, _database_restarted, _database_killed, _database_frozen, _database_read_only),
     "Netbeam": (
         _points_wrong, _points_wrong, _points_wrong, _points_huge, _device_down, _listing_wrong, _listing_odd, _silence,
+        _late, _late,
         _flapping, _flapping, _waking, _netbeam_reset, _netbeam_down,
     ),
 }  # fmt: skip

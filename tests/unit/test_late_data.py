@@ -52,13 +52,16 @@ def test_checkpoint_after_an_answer(
     assert next_checkpoint(window, newest_ms, reached_ms, table_newest_ms, late_ms) == moves_to
 
 
+NUMBERS = {resource(number): number for number in range(1, 50)}
+
+
 class LateSource:
     """Points on the grid, each there from some time on; what a test has it withhold comes later."""
 
     def __init__(self, world: World, delay: dict[int, int] | None = None, gaps: tuple[tuple[int, int], ...] = ()) -> None:
         self.world, self.gaps = world, gaps
         self.delay = delay or {}
-        """How late a row's points are, in ms."""
+        """How late an interface's points are, in ms, by its number."""
         self.offset = 0
         world.source.points = self.points
 
@@ -66,7 +69,7 @@ class LateSource:
         return not any(begin <= at < end for begin, end in self.gaps)
 
     def points(self, window: Window) -> list[object]:
-        there_ms = self.world.clock.now_ms - self.delay.get(window.series.row_id, 0)
+        there_ms = self.world.clock.now_ms - self.delay.get(NUMBERS[window.series.name], 0)
         first = -(-(window.begin_ms - self.offset) // STEP_MS) * STEP_MS + self.offset
         return [[at, 1, 2] for at in range(first, window.end_ms, STEP_MS) if self.exists(at) and at <= there_ms]
 
@@ -223,6 +226,63 @@ def test_whatever_happens_points_that_come_in_order_and_in_time_are_on_the_bus_o
         came = sorted(set(seen(world).get(resource(row_id), [])))
         assert came == expected, f"row {row_id} lacks {sorted(set(expected) - set(came))[:3]}"
         assert world.store.rows[row_id].checkpoints[RecordType.TRAFFIC] == end_ms, "stuck"
+
+
+def retire_and_return(world: World, source: LateSource) -> None:
+    """The first interface is not listed in one cycle, in which its points are late."""
+    source.delay[1] = 2 * HOUR_MS
+    gone = world.source.interfaces.pop(resource(1))
+    world.next()
+    world.source.interfaces[resource(1)] = gone
+    world.next()
+
+
+@pytest.mark.parametrize("restarts", [True, False])
+def test_late_points_of_a_row_that_retired_and_returned_are_collected(restarts: bool) -> None:
+    world = World(behind(3))
+    source = LateSource(world)
+    world.next()
+    retire_and_return(world, source)
+    for _ in range(6):
+        world.next()
+        if restarts:
+            world.restart()
+    source.delay.clear()
+    for _ in range(5):  # the new row has no checkpoint yet, and may be asked less often
+        world.next()
+    assert_complete(world, source, SETTLED_MS - 900_000, world.clock.now_ms - 900_000, range(1, 4))
+
+
+def test_the_rest_of_a_retired_row_is_not_given_up_because_one_request_failed() -> None:
+    world = World(behind(3))
+    source = LateSource(world)
+    world.next()
+    retire_and_return(world, source)
+    source.delay.clear()
+    world.source.points = lambda window: "status 500" if window.series.row_id == 1 else source.points(window)
+    world.next()
+    world.source.points = source.points
+    world.next()
+    assert_complete(world, source, SETTLED_MS - 900_000, world.clock.now_ms - 900_000, range(2, 4))
+    assert set(seen(world)[resource(1)]) == set(seen(world)[resource(2)])
+
+
+def test_the_rest_of_a_retired_row_that_stays_silent_is_not_asked_for_ever() -> None:
+    world = World(behind(3))
+    source = LateSource(world)
+    world.next()
+    gone = world.source.interfaces.pop(resource(1))
+    source.delay[1] = 10 * DAY_MS
+    world.next()
+    world.source.interfaces[resource(1)] = gone
+    live = LateSource(world)
+    world.source.points = lambda window: [] if window.series.row_id == 1 else live.points(window)
+    for _ in range(3):
+        world.next()
+    world.source.asked.clear()
+    for _ in range(3):
+        assert world.next().draining == 0
+    assert 1 not in world.asked
 
 
 RULES = AlarmRules(POLL_S * 1000, DAY_MS)

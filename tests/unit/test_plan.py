@@ -95,9 +95,9 @@ def test_drained_rows_of_a_name_count_though_the_table_leaves_them_out() -> None
         (Row(2, "a", LISTED, None, {ERRORS: LISTED + 60_000}), True),
     ],
 )
-def test_a_retired_row_is_collected_until_a_later_row_of_its_name_has_had_points(later: Row, collected_still: bool) -> None:
+def test_a_later_row_of_the_name_that_has_had_points_supersedes_a_retired_one(later: Row, collected_still: bool) -> None:
     row = Row(1, "a", LISTED - DAY_MS, LISTED - 60_000, {TRAFFIC: LISTED - HOUR_MS})
-    assert [span.series.row_id for span in spans([row, later], {}, NOW_MS, RULES)][:1] == ([1] if collected_still else [2])
+    assert [span.superseded for span in spans([row, later], {}, NOW_MS, RULES)] == [not collected_still, False]
 
 
 def test_checkpoint_counts_even_behind_an_earlier_row() -> None:
