@@ -78,7 +78,7 @@ def test_health_check_says_what_is_wrong(yard: Yard, image: str) -> None:
 
         def says_so() -> bool:
             probe = docker("exec", container, *PROBE, check=False)
-            return probe.code == 1 and "the last cycle failed" in probe.out
+            return probe.code == 1 and "Netbeam is down" in probe.out
 
         wait_for("a failing health check", says_so, about=container)
 

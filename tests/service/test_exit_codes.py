@@ -69,10 +69,13 @@ def misled(mariadb: MariaDB, rabbit: RabbitServer, tmp_path_factory: pytest.Temp
     with (
         Rig(network, MysqlTable(mariadb), Bus(rabbit), directory=tmp_path_factory.mktemp("misled")) as rig,
         Rig(network, MysqlTable(mariadb), Bus(rabbit), directory=tmp_path_factory.mktemp("locked")) as locked,
+        Rig(network, MysqlTable(mariadb), Bus(rabbit), directory=tmp_path_factory.mktemp("denied")) as denied,
     ):
+        assert denied.bus
+        rabbit.set_permissions(denied.bus.vhost, write="nothing")
         worker = locked.start(POLL_INTERVAL=900)
         worker.wait_for_cycles(1)
-        started = {"lock": locked.start("run", "--once")}
+        started = {"lock": locked.start("run", "--once"), "write": denied.start("run", "--once")}
         port = str(free_port())
         for name, (settings, _) in WRONG.items():
             made = {key: value.replace(UNUSED, port).replace("simulation", rig.simulation.url) for key, value in settings.items()}
@@ -348,6 +351,13 @@ def test_once_ends_with_1_after_half_a_minute_for_what_may_heal(misled: dict[str
     assert misled[what].wait(2 * PATIENCE_S) == 1
     assert PATIENCE_S - 1 < misled[what].seconds < PATIENCE_S + START_S
     assert misled[what].log_lines(MAY_HEAL[what][1])
+
+
+def test_once_ends_with_1_after_half_a_minute_where_it_may_not_publish(misled: dict[str, Collector]) -> None:
+    denied = misled["write"]
+    assert denied.wait(2 * PATIENCE_S) == 1
+    assert PATIENCE_S - 5 < denied.seconds < PATIENCE_S + START_S
+    assert denied.log_lines("user '.*exchange|exchange .*user '")
 
 
 def test_once_ends_with_1_after_half_a_minute_beside_a_collector_at_work(misled: dict[str, Collector]) -> None:
