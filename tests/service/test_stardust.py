@@ -19,7 +19,7 @@ from collector.source.http import client
 from collector.source.simulated.network import SimulatedNetwork
 from collector.source.simulated.stardust import INDEX, id_of
 from collector.source.simulated.stardust_server import Reply, SimulatedStardust
-from collector.source.stardust import api
+from collector.source.stardust import api, pages
 from collector.source.stardust.api import Stardust
 from tests.rig.stardust import stardust_network
 
@@ -197,6 +197,28 @@ def test_a_page_that_repeats_itself_ends_the_listing(make: Make) -> None:
     source.server.distort = lambda *_: first
     with pytest.raises(AnswerError, match="no end"):
         source.list(NOW_MS)
+
+
+def test_a_listing_that_has_no_end_or_no_measure_does_not_fill_the_memory(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = make(4, timeout_s=60)
+    meta = {"descr": "x" * 400, "ipv4": {"deep": "y"}}
+    number = [0]
+
+    def endless(body: dict[str, Any], answer: bytes) -> bytes:
+        number[0] += 1
+        ids = [f"{'abcd'[number[0] % 4]}{number[0]}::{each:04}" for each in range(1000)]
+        found = [{"key": {"id": each}, "newest": {"hits": {"hits": [{"_source": {"meta": meta}}]}}} for each in ids]
+        page = {"interfaces": {"buckets": found, "after_key": {"id": ids[-1]}}}
+        return json.dumps(json.loads(answer) | {"aggregations": page}).encode()
+
+    source.server.distort = endless
+    monkeypatch.setattr(pages, "MOST_TEXT", 1_000_000)
+    with pytest.raises(AnswerError, match="million characters"):
+        source.list(NOW_MS)
+    monkeypatch.setattr(pages, "MOST_ENTRIES", 5000)
+    with pytest.raises(AnswerError, match="over 5000 entries"):
+        source.list(NOW_MS)
+    assert number[0] < 40
 
 
 def test_a_few_queries_bring_every_series_its_points(make: Make) -> None:

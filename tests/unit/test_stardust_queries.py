@@ -201,7 +201,6 @@ def test_every_query_is_one_that_elasticsearch_and_opensearch_share() -> None:
 
 
 def test_the_listing_is_parted_by_what_was_listed_before() -> None:
-    buckets = [{"key": {"id": f"device-{number:05}::x"}} for number in range(5000)]
-    assert _borders(buckets, 4) == ("device-01250::x", "device-02500::x", "device-03750::x")
-    assert _borders(buckets[:1999], 4) == ()
-    assert _borders([None, {}, {"key": {"id": 7}}], 4) == ()
+    entries: list[Any] = [{"device": f"device-{number:05}", "name": "x"} for number in range(5000)]
+    assert _borders(entries, 4) == ("device-01250::x", "device-02500::x", "device-03750::x")
+    assert _borders(entries[:1999], 4) == _borders(["no entry"] * 5000, 4) == ()

@@ -4,7 +4,6 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from collector.config.configuration import StardustSettings
 from collector.core.backoff import growing
@@ -21,7 +20,6 @@ from collector.source.stardust import groups, queries
 from collector.source.stardust.failures import Fault, hits_of, total_of
 from collector.source.stardust.fetching import Answered, Fetching, windows_of
 from collector.source.stardust.groups import Density, Group, by_interface
-from collector.source.stardust.listing import interface_of
 from collector.source.stardust.pages import Pages
 from collector.source.stardust.points import Documents, points_of, sorted_out, start_ms
 from collector.source.stardust.search import NAME, FaultError, Search
@@ -85,11 +83,10 @@ class Stardust:
         """The interfaces by resource, a line for each that cannot be collected, and the server's clock if it told."""
         if not is_time(now_ms):
             raise AnswerError(f"our clock is wrong, is NTP running? It says {now_ms} ms since 1970")
-        buckets, server_ms = self._pages.read(now_ms)
+        entries, server_ms = self._pages.read(now_ms)
         interfaces: dict[str, JsonObject] = {}
         skipped: list[str] = []
-        for bucket in buckets:
-            listed = _entry(bucket)
+        for listed in entries:
             if isinstance(listed, str):
                 skipped.append(listed)
             else:
@@ -238,13 +235,3 @@ def _answer_nothing(windows: list[Window], intake: Intake) -> None:
         for window in windows[:count]:
             intake.deliver(Fetched(window))
         windows = windows[count:]
-
-
-def _entry(bucket: Any) -> JsonObject | str:
-    """An interface object from a bucket of the listing's aggregation, or a line that says why there is none."""
-    try:
-        identity = bucket["key"]["id"]
-        source = bucket["newest"]["hits"]["hits"][0]["_source"]
-    except (KeyError, IndexError, TypeError):
-        return "entry without an id and its newest document"
-    return interface_of(identity, source.get("meta") if isinstance(source, dict) and "meta" in source else source)

@@ -63,9 +63,9 @@ def field(document: object, path: str) -> Any:
 
 
 def first(value: Any) -> Any:
-    """The value itself, of a list the first one; nothing in place of an empty text."""
+    """The value itself, of a list the first one; nothing in place of an empty text and of an object."""
     values = value if isinstance(value, list) else [value]
-    return next((each for each in values if each is not None and each != ""), None)
+    return next((each for each in values if isinstance(each, str | int | float) and each != ""), None)
 
 
 def _words(value: Any) -> list[str]:
