@@ -65,3 +65,15 @@ def test_every_alert_says_how_bad_it_is_and_where_to_read_on() -> None:
     assert len(runbooks) == len(alerts)
     assert named - anchors(PAGES["docs/troubleshooting.md"]) == set()
     assert {"mysql-is-not-available", "nobody-collects"} <= named
+
+
+def test_compose_file_mounts_files_that_are_there_and_grafana_finds_its_dashboard() -> None:
+    compose = (WATCHING.parents[1] / "docker-compose.yml").read_text("utf-8")
+    mounted = dict(re.findall(r"- \./(docs/watching/\S+?):(\S+):ro", compose))
+    assert len(mounted) == 5
+    assert all((WATCHING.parents[1] / each).is_file() for each in mounted)
+    assert mounted["docs/watching/alerts.yml"] == "/etc/prometheus/alerts.yml"  # beside the file that names it
+    dashboards = (WATCHING / "grafana" / "dashboards.yml").read_text("utf-8")
+    folder = mounted["docs/watching/grafana/esnet-collector.json"].rpartition("/")[0]
+    assert f"path: {folder}\n" in dashboards
+    assert f"HOME_DASHBOARD_PATH: {folder}/esnet-collector.json" in compose
