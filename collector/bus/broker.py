@@ -8,7 +8,7 @@ import pika
 import pika.adapters.utils.connection_workflow as workflow
 import pika.exceptions
 
-from collector.config.configuration import RabbitSettings
+from collector.config.systems import RabbitSettings
 from collector.core.errors import CollectorError, ConfigurationError, NoExchangeError, UnavailableError
 from collector.core.text import printable
 

@@ -27,7 +27,7 @@ from collector.bus.broker import (
 )
 from collector.bus.confirms import Confirms
 from collector.bus.driver import BrokerConnection
-from collector.config.configuration import RabbitSettings
+from collector.config.systems import RabbitSettings
 from collector.core.backoff import growing, jittered
 from collector.core.counters import Count, Counters
 from collector.core.errors import CollectorError, ConfigurationError, NoExchangeError, UnavailableError

@@ -13,7 +13,7 @@ from pika.adapters.select_connection import IOLoop
 
 from collector.bus.broker import NO_CONFIRMS, Timing, explain, explain_channel, offers_confirms, parameters
 from collector.bus.driver import BrokerConnection, silence_pika
-from collector.config.configuration import RabbitSettings
+from collector.config.systems import RabbitSettings
 from collector.core.errors import CollectorError, ConfigurationError, UnavailableError
 from collector.core.text import printable
 

@@ -15,7 +15,7 @@ from collector.bus.confirms import Confirms
 from collector.bus.connection import Connection, nothing
 from collector.bus.driver import silence_pika
 from collector.bus.framing import Encoder, short_string
-from collector.config.configuration import RabbitSettings
+from collector.config.systems import RabbitSettings
 from collector.core.contracts import Batch, Outcome
 from collector.core.counters import Count, Counters
 from collector.core.errors import ConfigurationError

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from collector.bus.hosts import HostFinding, look_at_hosts
 from collector.commands import wiring
-from collector.config.configuration import Config, RabbitSettings
+from collector.config.configuration import Config
+from collector.config.systems import RabbitSettings
 from collector.core.contracts import Fetched, Source
 from collector.core.counters import Counters
 from collector.core.errors import AnswerError, CollectorError, ConfigurationError, NoExchangeError, NoTableError, UnavailableError

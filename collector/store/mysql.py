@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
-from collector.config.configuration import MysqlSettings
+from collector.config.systems import MysqlSettings
 from collector.core.addresses import AddressOrder
 from collector.core.backoff import jittered
 from collector.core.counters import Count, Counters

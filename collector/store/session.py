@@ -11,7 +11,7 @@ from typing import Any
 
 import mysql.connector
 
-from collector.config.configuration import MysqlSettings
+from collector.config.systems import MysqlSettings
 from collector.core.addresses import AddressOrder
 from collector.core.errors import CollectorError, ConfigurationError, NoTableError, UnavailableError
 from collector.core.text import printable

@@ -13,7 +13,7 @@ from typing import Any
 import pika
 
 from collector.bus.publisher import AmqpPublisher
-from collector.config.configuration import RabbitSettings, Secret
+from collector.config.systems import RabbitSettings, Secret
 from collector.core.contracts import Batch, Outcome
 from collector.core.counters import Counters
 from collector.core.model import Message

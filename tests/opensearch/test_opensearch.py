@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from collector.config.configuration import StardustSettings
+from collector.config.systems import StardustSettings
 from collector.core.contracts import Fetched
 from collector.core.counters import Count, Counters
 from collector.core.errors import AnswerError

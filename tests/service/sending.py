@@ -9,7 +9,7 @@ from typing import Any
 
 from collector.bus.broker import Timing
 from collector.bus.publisher import AmqpPublisher
-from collector.config.configuration import RabbitSettings, Secret
+from collector.config.systems import RabbitSettings, Secret
 from collector.core.contracts import Batch, Outcome, Publisher
 from collector.core.counters import Counters
 from collector.core.model import Message

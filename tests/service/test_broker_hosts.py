@@ -6,7 +6,7 @@ import pika.spec as spec
 import pytest
 
 from collector.bus.hosts import HostFinding, look_at_hosts
-from collector.config.configuration import Secret
+from collector.config.systems import Secret
 from collector.core.errors import ConfigurationError, NoExchangeError, UnavailableError
 from tests.servers.rabbitmq import EXCHANGE, RabbitServer, Vhost
 from tests.servers.rogue_broker import Peer, RogueBroker

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from collector.bus.publisher import AmqpPublisher
-from collector.config.configuration import Secret
+from collector.config.systems import Secret
 from collector.core.contracts import Outcome, Publisher
 from collector.core.counters import Count, Counters
 from collector.core.errors import ConfigurationError, NoExchangeError

@@ -15,7 +15,7 @@ import pika.spec as spec
 import pytest
 
 from collector.bus.publisher import AmqpPublisher
-from collector.config.configuration import RabbitSettings, Secret
+from collector.config.systems import RabbitSettings, Secret
 from collector.core.contracts import Batch, Outcome
 from collector.core.counters import Count, Counters
 from collector.core.model import Message

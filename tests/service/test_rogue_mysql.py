@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from collector.config.configuration import MysqlSettings, Secret
+from collector.config.systems import MysqlSettings, Secret
 from collector.core.errors import CollectorError, ConfigurationError, UnavailableError
 from collector.core.shutdown import Stop
 from collector.store import driver

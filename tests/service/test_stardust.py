@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from collector.config.configuration import Secret, StardustSettings
+from collector.config.systems import Secret, StardustSettings
 from collector.core.contracts import Fetched
 from collector.core.counters import Count, Counters
 from collector.core.errors import AnswerError, CollectorError, UnavailableError

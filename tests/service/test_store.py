@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from collector.config.configuration import MysqlSettings, Secret
+from collector.config.systems import MysqlSettings, Secret
 from collector.core.contracts import Store
 from collector.core.errors import CollectorError, ConfigurationError, LockLostError, NoTableError, UnavailableError
 from collector.core.model import Changes, Move, NewRow, RecordType, Retirement, Row, Series

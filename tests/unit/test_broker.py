@@ -15,7 +15,7 @@ from pika.adapters.utils.connection_workflow import (
 )
 
 from collector.bus.broker import Timing, explain, explain_channel, is_message_fault, parameters
-from collector.config.configuration import RabbitSettings, Secret
+from collector.config.systems import RabbitSettings, Secret
 from collector.core.errors import CollectorError, ConfigurationError, NoExchangeError, UnavailableError
 
 SETTINGS = RabbitSettings(hosts=("h",), port=5672, user="me", password=Secret("secret"), vhost="v")

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from collector.config import env_file
-from collector.config.configuration import Config, Secret, StardustSettings, load
+from collector.config.configuration import Config, load
 from collector.config.options import OPTIONS
+from collector.config.systems import Secret, StardustSettings
 from collector.core.errors import ConfigurationError
 from collector.core.model import RecordType
 from collector.core.share import Share

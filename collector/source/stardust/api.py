@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 
-from collector.config.configuration import StardustSettings
+from collector.config.systems import StardustSettings
 from collector.core.backoff import growing
 from collector.core.contracts import Fetched, Intake
 from collector.core.counters import Count, Counters

@@ -2,7 +2,7 @@
 
 import math
 
-from collector.config.configuration import StardustSettings
+from collector.config.systems import StardustSettings
 from collector.core.counters import Counters
 from collector.core.errors import AnswerError, CollectorError, ConfigurationError, UnavailableError
 from collector.core.shutdown import Stop

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from collector.config.configuration import MysqlSettings, Secret
+from collector.config.systems import MysqlSettings, Secret
 from collector.core.model import Changes, Move, RecordType, Retirement, Row, Series
 from collector.store.mysql import MysqlStore
 from tests.servers.databases import Account, DatabaseServer

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from collector.config.configuration import Secret
+from collector.config.systems import Secret
 from collector.core.errors import ConfigurationError, LockLostError, UnavailableError
 from collector.core.model import Changes, Move, NewRow, Retirement, Series
 from collector.core.shutdown import Stop

@@ -172,7 +172,7 @@ def idle_s(server: DatabaseServer, account: Account) -> int:
 HOLDER = """
 import sys
 from collector.store import session
-from collector.config.configuration import MysqlSettings, Secret
+from collector.config.systems import MysqlSettings, Secret
 from collector.core.errors import LockLostError
 from collector.core.model import Changes, NewRow
 from collector.store.mysql import MysqlStore
