@@ -165,7 +165,7 @@ class SeriesStates:
             for row in active:
                 series = Series(row.id, row.name, record_type)
                 known = self._states.get(series)
-                if series in idle:
+                if series in idle or (known is not None and self._comes_from_rest(known)):
                     continue
                 if known is not None and known.answered_ms is not None:
                     times.append(known.answered_ms)
@@ -192,6 +192,10 @@ class SeriesStates:
         if known.empty <= PATIENCE:
             return 1
         return int(min(2.0 ** min(known.empty - PATIENCE, 30), self._most_idle))
+
+    def _comes_from_rest(self, known: _Known) -> bool:
+        """Whether it has rested until this cycle, in which it was not answered yet: it is not behind, it was not asked."""
+        return self._every(known) > 1 and not self.talks(known.checkpoint_ms) and known.settled_ms != self._settled_ms
 
     def _rests(self, span: Span, known: _Known) -> bool:
         if self.talks(span.checkpoint_ms):

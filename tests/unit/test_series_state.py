@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from collector.core.model import RecordType, Series
+from collector.core.model import RecordType, Row, Series
 from collector.cycle.plan import Span
 from collector.cycle.series_state import SeriesStates
 from tests.fakes import HOUR_MS, NOW_MS
@@ -169,3 +169,21 @@ def test_points_are_expected_of_a_series_by_what_it_last_brought(
         cycles.next(points)
     span = Span(cycles.series[0], NOW_MS - 4 * DAY_MS, cycles.now_ms, checkpoint_ms)
     assert cycles.states.expects_points(cycles.states.window(span)) is expects
+
+
+def test_a_series_that_comes_from_its_rest_is_not_behind_before_it_is_answered() -> None:
+    cycles = Cycles()
+    row = Row(0, "a/0", NOW_MS - DAY_MS)
+    for _ in range(12):
+        cycles.next()
+    while True:
+        cycles.turn += 1
+        cycles.now_ms += POLL_MS
+        settled_ms = cycles.now_ms - POLL_MS
+        cycles.states.begin({0}, cycles.now_ms, settled_ms)
+        chosen, _ = cycles.states.choose([Span(cycles.series[0], settled_ms - DAY_MS, settled_ms, None)])
+        if chosen:
+            break
+    assert cycles.states.reached([row], [RecordType.TRAFFIC], set()) == {}
+    cycles.states.answered(cycles.states.window(chosen[0]), settled_ms, had_points=False)
+    assert cycles.states.reached([row], [RecordType.TRAFFIC], set())[RecordType.TRAFFIC].worst_ms == settled_ms
