@@ -70,24 +70,8 @@ def demo(*, interfaces: int, cycles: int | None = None, as_json: bool = False, s
         SERVERS[source](network, clock=lambda: int(clock.now() * 1000)) as simulation,
         tempfile.TemporaryDirectory(prefix="esnet-collector-") as folder,
     ):
-        config = Config.from_mapping(
-            {
-                "SOURCE": source,
-                f"{source.upper()}_URL": simulation.url,
-                "POLL_INTERVAL": str(POLL_S),
-                "SETTLE_DELAY": "0",
-                "INITIAL_LOOKBACK": str(LOOKBACK_S),
-                "METRICS_HOST": LOOPBACK,
-                "METRICS_PORT": str(port),
-            },
-            without={"rmq", "mysql"},
-        )
-        _say(
-            f"{len(network.resources)} simulated interfaces, a cycle every {POLL_S} s: each line is a message of the bus,"
-            f" from a network that lives {SPEED} times quicker than the clock.",
-            f"The page: http://{LOOPBACK}:{port}/   "
-            + ("Ctrl-C ends it." if cycles is None else f"It ends after {cycles} cycle{'s' * (cycles > 1)}, or at Ctrl-C."),
-        )
+        config = _config(source, simulation.url, port)
+        _say_what_comes(len(network.resources), cycles, port)
         asked = wiring.source(config, stop, counters)
         store = wiring.store(config, str(Path(folder, "esnet_interfaces.sqlite")), stop, counters)
         publisher = StdoutPublisher(config.exchange, stop, compact=not as_json)
@@ -100,6 +84,30 @@ def demo(*, interfaces: int, cycles: int | None = None, as_json: bool = False, s
     took = f"{daemon.done} cycle{'s' * (daemon.done != 1)} and {duration(time.monotonic() - began)}"
     _say(f"{points:,} points and {announced:,} interface messages in {took}. The real thing: check, then run.")
     return code
+
+
+def _config(source: str, url: str, port: int) -> Config:
+    return Config.from_mapping(
+        {
+            "SOURCE": source,
+            f"{source.upper()}_URL": url,
+            "POLL_INTERVAL": str(POLL_S),
+            "SETTLE_DELAY": "0",
+            "INITIAL_LOOKBACK": str(LOOKBACK_S),
+            "METRICS_HOST": LOOPBACK,
+            "METRICS_PORT": str(port),
+        },
+        without={"rmq", "mysql"},
+    )
+
+
+def _say_what_comes(interfaces: int, cycles: int | None, port: int) -> None:
+    ends = "Ctrl-C ends it." if cycles is None else f"It ends after {cycles} cycle{'s' * (cycles > 1)}, or at Ctrl-C."
+    _say(
+        f"{interfaces} simulated interfaces, a cycle every {POLL_S} s: each line is a message of the bus,"
+        f" from a network that lives {SPEED} times quicker than the clock.",
+        f"The page: http://{LOOPBACK}:{port}/   {ends}",
+    )
 
 
 def _say(*lines: str) -> None:
