@@ -30,7 +30,7 @@ RATE = 60
 MARGIN_S = 7200.0
 LOOK_S = 0.05
 STOP_S = 8.0
-"""A stop must not take longer (SPEC section 6)."""
+"""A stop must not take longer."""
 RECOVERY_S = 120.0
 """From the healing to a complete cycle: waits between attempts, idle probes and a frozen session's end are all shorter."""
 

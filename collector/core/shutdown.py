@@ -8,7 +8,7 @@ from collections.abc import Callable
 log = logging.getLogger(__name__)
 
 GRACE_S = 5.0
-"""How long what is in flight may still take after a stop; leaves time to write checkpoints within SPEC's 8 s."""
+"""How long what is in flight may still take after a stop; the rest of the promised 8 s is for writing checkpoints."""
 
 
 class Stop:

@@ -95,6 +95,12 @@ def test_no_page_leans_on_what_its_reader_does_not_have(name: str) -> None:
     assert NOT_FOR_READERS.findall(PAGES[name]) == []
 
 
+def test_no_comment_leans_on_what_its_reader_does_not_have() -> None:
+    cited = re.compile(r"\bSPEC\b|\bissue [0-9]|/tmp/h/")
+    for file in TOP.glob("collector/**/*.py"):
+        assert not cited.search(file.read_text("utf-8")), file
+
+
 def test_metrics_that_a_page_names_exist() -> None:
     known = {each.name for each in METRICS}
     for name, page in PAGES.items():
