@@ -145,7 +145,7 @@ def test_lists_that_are_empty_cut_short_doubled_or_half_gone(new_rig: NewRig) ->
     turns: Iterator[Callable[[Entries], object]] = cycle((worse, lambda entries: entries))
     listed(lambda entries: next(turns)(entries), 6)
     assert all(row.active for row in rig.table.rows()), "retired by a list that no second one confirmed"
-    assert collector.log_lines("until a second listing lacks them too")
+    assert collector.log_lines("until a second listing says the same")
     listed(content.half, 3)
     assert sum(row.active for row in rig.table.rows()) == len(names) // 2  # it stays gone: retired
     listed(None)
@@ -205,7 +205,7 @@ def test_a_device_that_fails_whole_holds_up_no_other(new_rig: NewRig, kind: Kind
 
 def test_silence_of_all_moves_no_checkpoint_and_is_complete_afterwards(new_rig: NewRig) -> None:
     at = free_port()
-    rig = flying(new_rig, 32, METRICS_PORT=at)
+    rig = flying(new_rig, 32, METRICS_PORT=at, LATE_DATA=DAY_S)
     talking = {each for each in rig.network.resources if not rig.network.silent(each)}
     collector = start(rig)
     rig.behaviour.silence = True
@@ -213,9 +213,7 @@ def test_silence_of_all_moves_no_checkpoint_and_is_complete_afterwards(new_rig: 
     held = {row.name: row.until for row in rig.table.rows() if row.name in talking}
     collector.wait_for_cycles(3)
     assert {row.name: row.until for row in rig.table.rows() if row.name in talking} == held
-    status, reasons = health(at)
-    assert status == 503
-    assert "Netbeam has no points for" in reasons
+    collector.wait_for(lambda: "Netbeam has had no traffic points" in health(at)[1], what="the alarm of silence")
     rig.behaviour.silence = False
     recovered_s = wait_for_all(rig, collector)
     collector.wait_for(lambda: health(at)[0] == 200)
@@ -225,7 +223,7 @@ def test_silence_of_all_moves_no_checkpoint_and_is_complete_afterwards(new_rig: 
 
 @pytest.mark.parametrize("cut_short", [False, True])
 def test_silence_of_all_from_the_first_cycle_of_a_restart(new_rig: NewRig, cut_short: bool) -> None:
-    rig = flying(new_rig, 32)
+    rig = flying(new_rig, 32, LATE_DATA=DAY_S)
     assert start(rig).terminate(8) == 0
     if cut_short:  # the cycle before, so that most series have never been collected
         rig.table.sql("UPDATE esnet_interfaces SET traffic_until = NULL, errors_until = NULL, discards_until = NULL WHERE id > 2")
@@ -240,7 +238,7 @@ def test_silence_of_all_from_the_first_cycle_of_a_restart(new_rig: NewRig, cut_s
 
 
 def test_silence_that_begins_and_ends_in_mid_cycle_costs_nothing(new_rig: NewRig) -> None:
-    rig = flying(new_rig, 96, POLL_INTERVAL=2)
+    rig = flying(new_rig, 96, POLL_INTERVAL=2, LATE_DATA=DAY_S)
     rig.behaviour.latency_s = 0.05
     collector = start(rig)
     series = 96 * len(RecordType)
@@ -251,7 +249,6 @@ def test_silence_that_begins_and_ends_in_mid_cycle_costs_nothing(new_rig: NewRig
         rig.behaviour.silence = silent
         collector.wait_for_cycles(2)
     recovered_s = wait_for_all(rig, collector)
-    assert len(collector.log_lines("windows_(held|doubted)")) >= 2
     finish(rig, collector, "Netbeam: silence that begins and ends in mid-cycle", 1, recovered_s)
 
 
