@@ -1,5 +1,6 @@
 """How a connection to RabbitMQ is made, and what it means when there is none: pika's errors as the collector's own."""
 
+import random
 import re
 import ssl
 from dataclasses import dataclass
@@ -38,6 +39,33 @@ class Timing:
     """Between attempts to connect."""
     proof: float = 10.0
     """After a loss with messages in flight the connection counts as good with a confirm, or when it is idle this long."""
+
+
+class Tries:
+    """One try of every host, in random order, and why each of them failed."""
+
+    def __init__(self, settings: RabbitSettings) -> None:
+        self._port = settings.port
+        self._hosts = random.sample(settings.hosts, len(settings.hosts))
+        self._errors: list[CollectorError] = []
+
+    def first(self) -> str:
+        """The host to begin with."""
+        return self._hosts.pop()
+
+    def failed(self, host: str, error: CollectorError) -> str | None:
+        """Note why this host failed; returns the next one, None after the last."""
+        if isinstance(error, UnavailableError):
+            error = UnavailableError(f"{host}:{self._port}: {error}")
+        self._errors.append(error)
+        return self._hosts.pop() if self._hosts else None
+
+    @property
+    def error(self) -> CollectorError:
+        """Why none can be used: a ConfigurationError when the operator can mend one of the reasons."""
+        reason = "; ".join(dict.fromkeys(str(each) for each in self._errors))
+        refused = any(isinstance(each, ConfigurationError) for each in self._errors)
+        return ConfigurationError(reason) if refused else UnavailableError(reason)
 
 
 def parameters(settings: RabbitSettings, host: str, timing: Timing) -> pika.ConnectionParameters:

@@ -4,7 +4,6 @@ pika's callbacks only note what happened, and `act` deals with it between two tu
 callback would pose as a lost connection, and a channel opened in one waits for ever.
 """
 
-import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -12,19 +11,19 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import pika
-import pika.exceptions
 from pika.adapters.select_connection import IOLoop
 
 from collector.bus.broker import (
     NO_CONFIRMS,
     Timing,
+    Tries,
     explain,
     explain_channel,
     is_message_fault,
     offers_confirms,
     parameters,
 )
+from collector.bus.channel import ConfirmChannel
 from collector.bus.confirms import Confirms
 from collector.bus.driver import BrokerConnection
 from collector.config.systems import RabbitSettings
@@ -63,14 +62,11 @@ class Connection:
         """Usable, and not waiting for a proof that publishing is allowed again."""
         self.refusal: ConfigurationError | None = None
         self.connection: BrokerConnection | None = None
-        self.channel: Any = None
+        self.channel: ConfirmChannel | None = None
         self._settings, self._exchange, self._timing = settings, exchange, timing
         self._confirms, self._outage, self._counters, self._on_fault = confirms, outage, counters, on_fault
         self._events: deque[Callable[[], None]] = deque()
-        self._answers: list[Any] = []
-        self._returned: set[str] = set()
-        self._hosts: list[str] = []
-        self._errors: list[CollectorError] = []
+        self._tries = Tries(settings)
         self._was_ready = self._doubtful = self._leaving = False
         self._proven = True
         self._denied: ConfigurationError | None = None  # publishing was forbidden, and nothing has been confirmed since
@@ -83,21 +79,9 @@ class Connection:
         """The broker has answered, or has just been asked: the time to wait for a confirm begins."""
         self._heard_at = time.monotonic()
 
-    def take_returned(self) -> set[str]:
-        """Ids of the messages that no queue took; each comes before the ack of the same message, so take them before."""
-        returned, self._returned = self._returned, set()
-        return returned
-
-    def take_answers(self) -> list[tuple[int, bool, bool]]:
-        """The acks and nacks that have come: tag, multiple, refused."""
-        if not self._answers:
-            return []
-        self.heard()
-        methods, self._answers = [frame.method for frame in self._answers], []
-        return [(method.delivery_tag, method.multiple, isinstance(method, pika.spec.Basic.Nack)) for method in methods]
-
     def settled(self) -> None:
-        """Answers have been dealt with; a channel that has settled all that was pending before it counts as good."""
+        """Answers have come and are dealt with; a channel that has settled all that was pending before it counts as good."""
+        self.heard()
         if (self._denied is not None or not self._proven) and self._confirms.caught_up:
             self._denied = None
             self._prove()
@@ -166,13 +150,10 @@ class Connection:
 
     def begin(self) -> None:
         """Begin to connect."""
-        self._hosts = list(self._settings.hosts)
-        random.shuffle(self._hosts)
-        self._errors = []
-        self._connect()
+        self._tries = Tries(self._settings)
+        self._connect(self._tries.first())
 
-    def _connect(self) -> None:
-        host = self._hosts.pop()
+    def _connect(self, host: str) -> None:
         try:
             wanted = parameters(self._settings, host, self._timing)
         except ConfigurationError as error:
@@ -201,15 +182,11 @@ class Connection:
     def _not_connected(self, host: str, error: CollectorError) -> None:
         if self._leaving:
             return
-        if isinstance(error, UnavailableError):
-            error = UnavailableError(f"{host}:{self._settings.port}: {error}")
-        self._errors.append(error)
-        if self._hosts:
-            self._connect()
-            return
-        refused = any(isinstance(each, ConfigurationError) for each in self._errors)
-        reason = "; ".join(dict.fromkeys(str(each) for each in self._errors))
-        self._unavailable(ConfigurationError(reason) if refused else UnavailableError(reason))
+        following = self._tries.failed(host, error)
+        if following is not None:
+            self._connect(following)
+        else:
+            self._unavailable(self._tries.error)
 
     def _unavailable(self, error: CollectorError) -> None:
         """Say why, and try again after a delay."""
@@ -238,18 +215,15 @@ class Connection:
         if self.connection is None or not self.connection.is_open:
             return  # its closing is noted already
         with self._neighbour():
-            self.channel = self.connection.channel(on_open_callback=self._noting(self._channel_opened, declare))
-            self.channel.add_on_close_callback(self._noting(self._channel_closed, declare))
-            self.channel.add_on_return_callback(lambda *returned: self._returned.add(returned[2].message_id))
+            opened, closed = self._noting(self._channel_opened, declare), self._noting(self._channel_closed, declare)
+            self.channel = ConfirmChannel(self.connection, opened, closed)
 
-    def _channel_opened(self, declare: bool, channel: Any) -> None:
+    def _channel_opened(self, declare: bool, channel: ConfirmChannel) -> None:
         if channel is self.channel and channel.is_open:
             with self._neighbour():
-                channel.confirm_delivery(lambda frame: self._answers.append(frame), callback=nothing)
-                found = self._noting(self._exchange_found, channel)
-                channel.exchange_declare(self._exchange, "topic", passive=not declare, durable=True, callback=found)
+                channel.find(self._exchange, declare, self._noting(self._exchange_found))
 
-    def _exchange_found(self, channel: Any, _frame: object) -> None:
+    def _exchange_found(self, channel: ConfirmChannel) -> None:
         if channel is not self.channel or not channel.is_open or self._leaving:
             return
         self.usable, self.ready, self._proven = True, self._denied is None, False
@@ -263,7 +237,7 @@ class Connection:
 
     # Losing: by the broker's word, by silence, or by the broker closing the channel for what was published on it.
 
-    def _channel_closed(self, declare: bool, channel: Any, reason: Any) -> None:
+    def _channel_closed(self, declare: bool, channel: ConfirmChannel, reason: Any) -> None:
         """The broker closed the channel alone; the connection is kept, and a channel is opened on it after a delay."""
         if channel is not self.channel or self.connection is None or not self.connection.is_open or self._leaving:
             return

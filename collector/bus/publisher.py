@@ -177,10 +177,13 @@ class AmqpPublisher:
             batch.done(Outcome.LOST)
 
     def _take_answers(self) -> None:
-        returned = self._connection.take_returned()
+        channel = self._connection.channel
+        if channel is None:
+            return
+        returned = channel.take_returned()
         if returned:
             self._confirms.mark_returned(returned)
-        answers = self._connection.take_answers()
+        answers = channel.take_answers()
         for tag, multiple, refused in answers:
             for delivery in self._confirms.settle(tag, multiple, refused):
                 delivery.batch.done(delivery.outcome)
@@ -222,11 +225,12 @@ class AmqpPublisher:
 
     def _encoder(self, routing_key: str) -> Encoder:
         channel = self._connection.channel
-        if self._encoders_of is not channel:
+        if channel is not self._encoders_of:
             self._encoders, self._encoders_of = {}, channel
         encoder = self._encoders.get(routing_key)
         if encoder is None:
-            encoder = Encoder(self._exchange, routing_key, self._mandatory, channel.channel_number, self._connection.frame_max)
+            number, frame_max = channel.number if channel else 0, self._connection.frame_max
+            encoder = Encoder(self._exchange, routing_key, self._mandatory, number, frame_max)
             self._encoders[routing_key] = encoder
         return encoder
 

@@ -1,6 +1,7 @@
 """What an operator reads for each way in which pika says that there is no connection or no channel."""
 
 import ssl
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pika.adapters.utils.connection_workflow import (
     AMQPConnectorTransportSetupError,
 )
 
-from collector.bus.broker import Timing, explain, explain_channel, is_message_fault, parameters
+from collector.bus.broker import Timing, Tries, explain, explain_channel, is_message_fault, parameters
 from collector.config.systems import RabbitSettings, Secret
 from collector.core.errors import CollectorError, ConfigurationError, NoExchangeError, UnavailableError
 
@@ -160,3 +161,23 @@ def test_the_password_is_read_anew_for_each_connection(tmp_path: Path) -> None:
     file.unlink()
     with pytest.raises(ConfigurationError, match="RMQ_PASS_FILE"):
         parameters(settings, "h", Timing())
+
+
+def test_every_host_is_tried_once_and_all_their_reasons_are_told() -> None:
+    settings = replace(SETTINGS, hosts=("a", "b", "c"))
+    tries = Tries(settings)
+    seen = [tries.first()]
+    while (following := tries.failed(seen[-1], UnavailableError("Connection refused"))) is not None:
+        seen.append(following)
+    assert sorted(seen) == ["a", "b", "c"]
+    assert type(tries.error) is UnavailableError
+    assert str(tries.error) == "; ".join(f"{host}:5672: Connection refused" for host in seen)
+
+
+def test_one_host_that_refuses_the_login_makes_it_the_operators_matter() -> None:
+    tries = Tries(replace(SETTINGS, hosts=("a", "b")))
+    following = tries.failed(tries.first(), ConfigurationError("login refused"))
+    assert following is not None
+    assert tries.failed(following, UnavailableError("no answer")) is None
+    assert type(tries.error) is ConfigurationError
+    assert str(tries.error) == f"login refused; {following}:5672: no answer"
