@@ -27,6 +27,7 @@ class Count(enum.StrEnum):
     MESSAGES_UNACCEPTABLE = "messages_unacceptable"
     INTERFACE_VALUES_INVALID = "interface_values_invalid"
     LISTING_ENTRIES_SKIPPED = "listing_entries_skipped"
+    DOCUMENTS_DROPPED = "documents_dropped"
     WINDOWS = "windows"
     """Label outcome: the values of WindowOutcome."""
     CYCLES = "cycles"

@@ -63,6 +63,7 @@ _HELP: Mapping[Count, str] = {
     Count.MESSAGES_UNACCEPTABLE: "Messages given up because the broker refuses them for their size or form.",
     Count.INTERFACE_VALUES_INVALID: "Values of interfaces sent as null because the index would refuse them.",
     Count.LISTING_ENTRIES_SKIPPED: "Entries of listings that cannot be collected.",
+    Count.DOCUMENTS_DROPPED: "Documents of Stardust dropped because they do not say of which interface or when they are.",
     Count.WINDOWS: "Windows tried, by what became of them.",
     Count.CYCLES: "Cycles that ended, by how.",
     Count.CYCLES_SKIPPED: "Cycles that were due while another one ran.",

@@ -227,7 +227,7 @@ def test_a_few_queries_bring_every_series_its_points(make: Make) -> None:
     windows.sort(key=lambda window: hash(window.series.name + window.series.record_type))
     source.check(source.take(windows))
     assert source.server.counts["points"] == 3
-    assert source.counters.get(Count.POINTS_INVALID) == 0
+    assert source.counters.get(Count.DOCUMENTS_DROPPED) == 0
 
 
 def test_series_whose_checkpoints_differ_get_what_each_lacks(make: Make) -> None:
@@ -351,7 +351,7 @@ def test_a_document_without_an_id_costs_its_own_series_nothing_but_itself(make: 
 
     source.server.distort = points_only(spoil)
     source.check(source.take())
-    assert source.counters.get(Count.POINTS_INVALID) == 1
+    assert source.counters.get(Count.DOCUMENTS_DROPPED) == 1
     assert [record.message for record in caplog.records] == [
         f"document of Stardust dropped reason=document without a usable meta.id start={T0}"
     ]

@@ -190,7 +190,7 @@ class Stardust:
         if documents.nobody_s and len(group) > 1:
             return Answered(again=tuple(groups.halves(group)))
         for line in documents.dropped:
-            self._counters.add(Count.POINTS_INVALID)
+            self._counters.add(Count.DOCUMENTS_DROPPED)
             self._dropped.warning("document of Stardust dropped", "reason=%s", line)
         return Answered(self._fetched(group, documents, answers))
 
