@@ -64,7 +64,10 @@ def fetch() -> Path:
             "mvn", "-B", "-q", "-f", str(POM), f"-Dmaven.repo.local={CACHE / 'maven'}", "dependency:copy-dependencies",
             f"-DoutputDirectory={scratch}/lib",
         ]  # fmt: skip
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=DOWNLOAD_S)
+        try:
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=DOWNLOAD_S)
+        except subprocess.TimeoutExpired as error:
+            raise NotHereError(f"Maven did not get it within {DOWNLOAD_S} s") from error
         if done.returncode:
             raise NotHereError(f"Maven could not get it: {done.stdout.strip()[:300]}")
         (Path(scratch) / "lib").rename(jars)
