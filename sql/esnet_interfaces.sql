@@ -2,14 +2,14 @@
 -- otherwise: mysql --user=root --password esnet < sql/esnet_interfaces.sql
 CREATE TABLE IF NOT EXISTS esnet_interfaces (
   id int NOT NULL AUTO_INCREMENT,
-  -- the interface's resource in Netbeam, compared byte for byte: Ae1 and ae1 are two interfaces
+  -- the interface's resource, compared byte for byte: Ae1 and ae1 are two interfaces
   name varchar(128) NOT NULL,
-  -- 1: in Netbeam's list; 0: no longer
+  -- 1: in the source's list; 0: no longer
   status varchar(2) NOT NULL,
   -- times are milliseconds since the epoch, UTC, as 13 digits
   active_from varchar(13) NOT NULL,
   active_until varchar(13) DEFAULT NULL,
-  -- every point of that record type before this time is on the bus; NULL: none yet
+  -- every point of that record type before this time that the source had is on the bus; NULL: none yet
   errors_until varchar(13) DEFAULT NULL,
   discards_until varchar(13) DEFAULT NULL,
   traffic_until varchar(13) DEFAULT NULL,

@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -216,6 +217,54 @@ def test_the_same_advance_again_counts_as_written(store: Store) -> None:
     for _ in range(2):
         assert store.advance(moves) == []
         assert [row.checkpoints for row in store.read(NOW).rows] == [{TRAFFIC: T2}, {TRAFFIC: T1}, {}, {}]
+
+
+def test_checkpoints_that_have_each_a_value_of_its_own_move_together(store: Store) -> None:
+    rows = insert(store, *(f"devices/a/interfaces/{number}" for number in range(450)))
+    for begin_ms, end_ms in ((None, T1), (T1, T2)):
+        moves = [move(row, end_ms + row.id, None if begin_ms is None else begin_ms + row.id) for row in rows]
+        assert store.advance(moves) == []
+        assert [row.checkpoints for row in store.read(NOW).rows] == [{TRAFFIC: end_ms + row.id} for row in rows]
+    moves = [move(row, T3 + row.id, T2 + row.id + (row.id == rows[7].id)) for row in rows]
+    assert store.advance(moves) == [moves[7]]
+
+
+def test_a_cycle_reads_active_rows_and_those_not_drained_and_the_newest_checkpoint_of_all(store: Store, place: Place) -> None:
+    rows = insert(store, *NAMES, "devices/b")
+    store.apply(Changes(retired=tuple(Retirement(row.id, row.name, T2) for row in rows[:4])))
+    store.advance([move(rows[0], T3), move(rows[1], T1), move(rows[2], T2), move(rows[2], T2, None, ERRORS)])
+    place.sql(f"UPDATE esnet_interfaces SET discards_until = '999' WHERE id = {rows[0].id}")
+    table = store.read(NOW, (TRAFFIC, ERRORS))
+    assert [row.id for row in table.rows] == [rows[1].id, rows[3].id, rows[4].id]
+    assert [row.id for row in table.untrusted] == [rows[0].id]
+    assert table.newest_ms == T3
+    assert [row.id for row in store.read(NOW, (TRAFFIC,)).rows] == [rows[1].id, rows[3].id, rows[4].id]
+    assert [row.id for row in store.read(NOW, (DISCARDS,)).rows] == [row.id for row in rows[1:]]
+
+
+def test_history_has_every_row_of_a_name_byte_for_byte(store: Store) -> None:
+    rows = insert(store, *NAMES, *ODD)
+    store.apply(Changes(retired=(Retirement(rows[0].id, rows[0].name, T2),)))
+    store.apply(Changes(new=(NewRow(NAMES[0], T3),)))
+    assert [(row.name, row.active_until_ms) for row in store.history([NAMES[0]])] == [(NAMES[0], T2), (NAMES[0], None)]
+    assert [row.name for row in store.history(ODD)] == list(ODD)
+    assert store.history(["devices/none"]) == ()
+
+
+def test_three_hundred_thousand_retired_rows_are_not_what_a_cycle_reads(store: Store, place: Place) -> None:
+    rows = insert(store, *NAMES)
+    columns = "name, status, active_from, active_until, errors_until, discards_until, traffic_until"
+    done = f"'0', '{T0}', {', '.join([repr(str(T2))] * 4)}"
+    place.sql(f"INSERT INTO esnet_interfaces ({columns}) VALUES {', '.join([f'({NAMES[0]!r}, {done})'] * 1000)}")
+    while int(str(place.sql("SELECT COUNT(*) FROM esnet_interfaces")[0][0])) < 300_000:
+        place.sql(f"INSERT INTO esnet_interfaces ({columns}) SELECT {columns} FROM esnet_interfaces WHERE status = '0'")
+    tracemalloc.start()
+    try:
+        table = store.read(NOW, tuple(RecordType))
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    assert (table.rows, table.newest_ms) == (rows, T2)
 
 
 def test_rows_that_cannot_be_trusted_are_read_apart(store: Store, place: Place) -> None:

@@ -77,6 +77,10 @@ class TestTable:
         assert (first.active_until_ms, first.checkpoints) == (T2, {})
         assert (second.active_until_ms, second.checkpoints) == (None, {TRAFFIC: T1})
         assert (third.name, third.active_from_ms) == ("devices/x/AE1", T1)
+        sql(f"UPDATE esnet_interfaces SET traffic_until = '{T2}' WHERE id = {first.id}")
+        table = store.read(NOW, (TRAFFIC,))
+        assert (table.rows, table.newest_ms) == ((second, third), T2)
+        assert [row.id for row in store.history([first.name])] == [first.id]
 
     def test_rows_that_share_an_id_move_one_by_one(self, sql: Sql, store: MysqlStore) -> None:
         shared = [f"(77, 'devices/x/{name}', '1', '{T0}')" for name in ("Ae1", "Be1", "Ce1")]
