@@ -63,7 +63,7 @@ class Authenticator(MySQLAuthenticator):
         if plugin is None:
             raise ConfigurationError(
                 f"the server asks for the authentication plugin {printable(new_strategy_name, 64)!r}, which is not supported: "
-                f"MYSQL_USER needs {' or '.join(PLUGINS)}"
+                "MYSQL_USER needs mysql_native_password or caching_sha2_password"
             )
         if not (self._may_be_told and self.ssl_enabled):
             if plugin in TELLING:

@@ -37,7 +37,8 @@ def ensure(execute: Execute, database: str, create: bool) -> None:
         rows = execute(columns, ()).rows
     types = {str(sql.text(row[0])).lower(): str(sql.text(row[1])) for row in rows}
     if missing := sql.missing_columns(types):
-        raise ConfigurationError(sql.lacking(missing, f"database {database}", f"{ID_TYPE} UNIQUE"))
+        lacks, added = sql.lacking(missing, f"database {database}"), sql.adding(missing, f"{ID_TYPE} UNIQUE")
+        raise ConfigurationError(f"{lacks}; this adds what is missing: {added}")
     narrow = [
         f"table {sql.NAME} in database {database}: column {name} is {printable(types[name], 64)}, "
         f"too narrow for {width} characters"

@@ -184,11 +184,14 @@ def missing_columns(present: Iterable[object]) -> tuple[str, ...]:
     return tuple(column for column in COLUMNS if column not in names)
 
 
-def lacking(columns: Sequence[str], where: str, id_type: str) -> str:
-    """What to say of a table that lacks these columns, with the statement that adds them."""
-    added = ", ".join(f"ADD COLUMN {each} {TYPES.get(each, id_type)}" for each in columns)
-    lacks = f"lacks the column{'s' if len(columns) > 1 else ''} {', '.join(columns)}"
-    return f"table {NAME} in {where} {lacks}; this adds what is missing: ALTER TABLE {NAME} {added};"
+def lacking(columns: Sequence[str], where: str) -> str:
+    """What to say of a table that lacks these columns."""
+    return f"table {NAME} in {where} lacks the column{'s' if len(columns) > 1 else ''} {', '.join(columns)}"
+
+
+def adding(columns: Sequence[str], id_type: str) -> str:
+    """The statement that adds them, for MySQL."""
+    return f"ALTER TABLE {NAME} {', '.join(f'ADD {each} {TYPES.get(each, id_type)}' for each in columns)};"
 
 
 def apply(changes: Changes, dialect: Dialect, execute: Execute) -> None:

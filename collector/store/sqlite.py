@@ -28,9 +28,8 @@ LOCK_POLL_S = 0.25
 ROWS_AT_ONCE = 1000
 """How many rows are in memory as they came."""
 
-ID_TYPE = "INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL"
 CREATE = f"""CREATE TABLE IF NOT EXISTS {sql.NAME} (
-  id {ID_TYPE},
+  id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
   {", ".join(f"{name} {kind}" for name, kind in sql.TYPES.items())}
 )"""
 DIALECT = Dialect(
@@ -178,7 +177,7 @@ class SqliteStore:
         if not present:
             raise NoTableError(f"no table {sql.NAME} in SQLite file {self._path}")
         if missing := sql.missing_columns(present):
-            raise ConfigurationError(sql.lacking(missing, f"SQLite file {self._path}", ID_TYPE))
+            raise ConfigurationError(sql.lacking(missing, f"SQLite file {self._path}"))
 
     def _try_lock(self) -> bool:
         with self._mutex:

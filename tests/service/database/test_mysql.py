@@ -97,6 +97,14 @@ class TestTable:
             new_store().open()
         assert ["column name is varchar(64)" in caught.value.problems[0], len(caught.value.problems)] == [True, 2]
 
+    def test_the_statement_that_is_said_for_missing_columns_adds_them(self, sql: Sql, new_store: NewStore) -> None:
+        sql("CREATE TABLE esnet_interfaces (id int NOT NULL AUTO_INCREMENT, name varchar(128) NOT NULL, PRIMARY KEY (id, name))")
+        with pytest.raises(ConfigurationError, match=r"lacks the columns status, .*ALTER TABLE") as caught:
+            new_store().open()
+        assert len(str(caught.value)) < 500
+        sql(str(caught.value).partition("missing: ")[2].rstrip(";"))
+        new_store().open()
+
     def test_a_table_that_is_dropped_meanwhile_is_the_operators_to_mend(self, sql: Sql, store: MysqlStore) -> None:
         sql("DROP TABLE esnet_interfaces")
         with pytest.raises(ConfigurationError, match="esnet_interfaces"):
