@@ -62,7 +62,13 @@ def test_silent_interfaces_share_a_query_however_long_their_windows_are() -> Non
     density.forget_all_but({windows[0].series.name: None})
     interfaces = by_interface(windows)[0]
     assert density.expected(interfaces[0]) > 2881
-    assert density.expected(interfaces[1]) == pytest.approx(111)
+    assert density.expected(interfaces[1]) == pytest.approx(34)
+
+
+def test_esnet_takes_no_more_after_a_restart_when_its_silent_interfaces_have_windows_of_a_day() -> None:
+    begins = {number: AT if number % 16 < 9 else AT - DAY_MS for number in range(10_679)}
+    windows = [window(number, each, begin_ms=begins[number]) for number in begins for each in RecordType]
+    assert len(list(groups(by_interface(windows)[0], Density()))) + -(-10_679 // queries.PAGE) + 4 <= 150
 
 
 def test_a_group_that_is_too_large_is_asked_again_in_enough_parts() -> None:
