@@ -65,6 +65,7 @@ class AmqpPublisher:
         self._wait_until = 0.0
         self._close_at: float | None = None
         self._faults = LimitedLog(log)
+        self._tick_at = 0.0
         self._sum_up_at = 0.0
 
     @property
@@ -131,9 +132,9 @@ class AmqpPublisher:
     def _run(self) -> None:
         try:
             self._connection.loop.activate_poller()
-            self._tick()
             self._connection.begin()
             while not self._over():
+                self._tick()
                 self._pause()
                 self._connection.turn()
                 self._take_inbox()
@@ -158,9 +159,13 @@ class AmqpPublisher:
             time.sleep(PAUSE_S)
 
     def _tick(self) -> None:
-        self._connection.loop.call_later(TICK_S, self._tick)
-        if time.monotonic() >= self._sum_up_at:
-            self._sum_up_at = time.monotonic() + SUM_UP_S
+        """Have the loop return at least every `TICK_S`, and sum up what was given up now and then."""
+        now = time.monotonic()
+        if now >= self._tick_at:
+            self._tick_at = now + TICK_S
+            self._connection.loop.call_later(TICK_S, nothing)
+        if now >= self._sum_up_at:
+            self._sum_up_at = now + SUM_UP_S
             self._faults.conclude()
 
     def _take_inbox(self) -> None:

@@ -25,7 +25,7 @@ CRASH = "by an unexpected error|unexpected error"
 MAIN = (
     "cycle.cycle:Cycle._plan@2", "cycle.cycle:reconcile@2", "cycle.checkpoints:Checkpoints.write@3",
     "store.mysql:MysqlStore.advance@2", "store.mysql:MysqlStore.read@3", "commands.run:Daemon._wait_for@2",
-    "cycle.flow_control:FlowControl.begin@2", "mysql.connector:connect",
+    "cycle.flow_control:FlowControl.begin@2",
 )  # fmt: skip
 FETCH_AND_FEED = (
     "source.netbeam.api:Netbeam._ask@30", "source.netbeam.workers:Workers._ask_for@30", "cycle.pipeline:select@30",
@@ -33,7 +33,7 @@ FETCH_AND_FEED = (
     "cycle.interface_messages:interface_message@5", "source.http.connection:Watchdog._look@3",
 )  # fmt: skip
 PUBLISHER = (
-    "bus.publisher:AmqpPublisher._tick@2", "bus.publisher:AmqpPublisher._take_inbox@20", "bus.connection:Connection.write@5",
+    "bus.publisher:AmqpPublisher._tick@2", "bus.publisher:AmqpPublisher._take_inbox@20",
     "bus.publisher:AmqpPublisher._take_answers@20", "bus.framing:Encoder.encode@5", "bus.confirms:Confirms.settle@5",
     "cycle.flow_control:FlowControl.settle@5", "bus.connection:Connection._opened", "bus.connection:Connection._channel_opened",
     "bus.connection:Connection._exchange_found", "bus.connection:Connection.act@30", "bus.publisher:AmqpPublisher.publish@20",
