@@ -81,8 +81,11 @@ class World:
         late_ms: int = 24 * HOUR_MS,
         share: Share = WHOLE,
         patience_s: float | None = None,
+        poll_s: int = POLL_S,
+        settle_ms: int = 900_000,
     ) -> None:
         rows = list(rows)
+        self.poll_s = poll_s
         self.step_s = 0.0
         """How far the clock goes on each time that the cycle's loop turns."""
         self._turns = 0
@@ -103,9 +106,9 @@ class World:
             self.source, self.publisher, self.flow, interface_key=INTERFACES, traffic_key=TRAFFIC, stop=self.stop,
             counters=self.counters, limited=self.limited, monotonic=self.clock.monotonic,
         )  # fmt: skip
-        poll_ms, record_types = POLL_S * 1000, tuple(record_types)
+        poll_ms, record_types = poll_s * 1000, tuple(record_types)
         self.rules = CycleRules(
-            PlanRules(record_types, 900_000, 1_800_000, max_window_ms, max_backlog_ms, late_ms),
+            PlanRules(record_types, settle_ms, 1_800_000, max_window_ms, max_backlog_ms, late_ms),
             ReconcileRules(record_types, 1_800_000, poll_ms, late_ms, 0.2),
             AlarmRules(poll_ms, late_ms),
             share,
@@ -118,7 +121,7 @@ class World:
         """Another process begins: what is kept in memory is gone."""
         plan, alarm = self.rules.plan, self.rules.alarm
         late_ms = plan.late_ms if alarm.possible else None
-        self.states = SeriesStates(POLL_S * 1000, self.idle_ms, plan.max_window_ms, late_ms, shuffled=lambda: 0.0)
+        self.states = SeriesStates(self.poll_s * 1000, self.idle_ms, plan.max_window_ms, late_ms, shuffled=lambda: 0.0)
         announcements = Announcements(86_400.0, self.counters, self.clock.monotonic, self.limited)
         self.cycle = Cycle(
             self.source, self.store, self.publisher, self.flow, self.pipeline, self.states, announcements, self.rules,
@@ -133,7 +136,7 @@ class World:
 
     def next(self, seconds: float = math.inf) -> CycleReport:
         """Like `run`, on the next multiple of the poll interval."""
-        self.clock.advance(POLL_S - self.clock.now_ms / 1000 % POLL_S)
+        self.clock.advance(self.poll_s - self.clock.now_ms / 1000 % self.poll_s)
         return self.run(seconds)
 
     def _count_turns(self) -> None:
