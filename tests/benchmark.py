@@ -1,6 +1,6 @@
 """The benchmark: ESnet's full scale on real servers and a simulated Netbeam at 50 ms, beside rivals and over a floor.
 
-    python tests/benchmark.py --json result.json               everything, about 25 minutes on two cores
+    python tests/benchmark.py --json result.json               everything, about 35 minutes on two cores
     python tests/benchmark.py --only cycle,publisher           some of it
     python tests/benchmark.py --rival .venv-rival              the other ways too, in an environment made for them
 
@@ -18,7 +18,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TOP))
 
-from tests.bench import catch_up, full_cycle, idle, memory, publisher, stardust, start  # noqa: E402
+from tests.bench import catch_up, freshness, full_cycle, idle, memory, publisher, stardust, start  # noqa: E402
 from tests.bench.netbeam import COUNT, LIST  # noqa: E402
 from tests.bench.results import Results  # noqa: E402
 from tests.bench.stage import Stage  # noqa: E402
@@ -33,6 +33,7 @@ SECTIONS: dict[str, Section] = {
     "catch-up": lambda stage, results, wanted: catch_up.measure(stage, results, wanted.catch_up_s),
     "idle": lambda stage, results, wanted: idle.measure(stage, results),
     "stardust": lambda stage, results, wanted: stardust.measure(stage, results, wanted.rounds, wanted.rival_python),
+    "freshness": lambda stage, results, wanted: freshness.measure(stage, results),
     "opensearch": lambda stage, results, wanted: stardust.measure_opensearch(stage, results),
 }
 

@@ -5,23 +5,14 @@ them, in the same proportion as 900 s and 3600 s, so that a window holds two poi
 """
 
 import json
-import math
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
-from collector.commands import wiring
-from collector.config.configuration import Config
-from collector.core.counters import Counters
 from collector.core.model import RecordType
-from collector.core.shutdown import Stop
 from collector.source.simulated.network import SimulatedNetwork
-from tests.bench.netbeam import TOP, network
+from tests.bench.netbeam import network
 from tests.bench.results import Results
-from tests.bench.stage import MINUTE_MS, SETTINGS, Place, Stage, fill
+from tests.bench.stage import MINUTE_MS, Place, Stage, fill
+from tests.bench.stepped import stepped
 from tests.rig.bus import QUEUE
 
 LEARNING = 8
@@ -31,6 +22,8 @@ AFTER = 4
 """Cycles after those, until every woken series has had its turn."""
 WAKING = 40
 """Silent interfaces that begin to talk in the middle of the counted cycles."""
+SILENT_MS = 25 * 3_600_000
+"""How long the silent ones have had no point: more than LATE_DATA, or else each is asked in every cycle."""
 SHARE = 0.68
 SPEEDS = {"POLL_INTERVAL": "60", "SETTLE_DELAY": "0", "IDLE_BACKOFF": "240"}
 _Heard = set[tuple[str, str, int]]
@@ -43,12 +36,15 @@ def measure(stage: Stage, results: Results) -> None:
     fill(place.table, stage.resources, start_ms - MINUTE_MS)
     real = network(len(stage.resources))
     silent = [name for name in real.resources if real.silent(name)]
+    of_silent = f"WHERE name IN ({', '.join(['%s'] * len(silent))})"
+    untils = "traffic_until = %s, errors_until = %s, discards_until = %s"
+    place.table.sql(f"UPDATE esnet_interfaces SET {untils} {of_silent}", [*[str(start_ms - SILENT_MS)] * 3, *silent])
     wakes_ms = start_ms + (LEARNING + COUNTED // 2) * MINUTE_MS + 30_000
     real.wakes_ms = dict.fromkeys(silent[:: max(1, len(silent) // WAKING)], wakes_ms)
     stage.netbeam.tell(talk=False, latency_s=0, wakes=real.wakes_ms)
     requests: list[int] = []
     heard: _Heard = set()
-    with _stepped(place, stage.netbeam.url) as step:
+    with stepped(place, {"NETBEAM_URL": stage.netbeam.url, **SPEEDS}) as step:
         for number in range(LEARNING + COUNTED + AFTER):
             now_ms = start_ms + number * MINUTE_MS
             before = stage.netbeam.tell(ahead_ms=now_ms + 1000 - time.time_ns() // 1_000_000)["points"]
@@ -88,46 +84,3 @@ def _missing(place: Place, heard: _Heard, real: SimulatedNetwork) -> tuple[int, 
             expected += len(points)
             missing += sum((row.name, each.value, point[0]) not in heard for point in points)
     return missing, expected
-
-
-@contextmanager
-def _stepped(place: Place, url: str) -> Iterator[Callable[[int], None]]:
-    """A collector in a process of its own whose cycles begin when they are told to; yields the function that has one run."""
-    settings = {**os.environ, "NETBEAM_URL": url, **place.environment, **SETTINGS, **SPEEDS}
-    command = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "tests.bench.idle"]
-    with subprocess.Popen(command, cwd=TOP, env=settings, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdin is not None
-        assert child.stdout is not None
-        to_child, from_child = child.stdin, child.stdout
-
-        def step(now_ms: int) -> None:
-            to_child.write(f"{now_ms}\n")
-            to_child.flush()
-            if from_child.readline().strip() != "complete":
-                raise RuntimeError("a cycle of the idle measure was not complete")
-
-        yield step
-        to_child.close()
-
-
-def main() -> int:
-    """Run a cycle at each time that comes over the standard input, and say how it ended."""
-    config = Config.from_mapping({name: os.environ[name] for name in os.environ if name.isupper()})
-    stop, counters = Stop(), Counters()
-    source, store = wiring.source(config, stop, counters), wiring.store(config, None, stop, counters)
-    publisher = wiring.publisher(config, False, stop, counters)
-    publisher.start()
-    store.open()
-    store.take_lock(10)
-    while not publisher.ready:
-        time.sleep(0.01)
-    cycle = wiring.cycle(config, source, store, publisher, stop, counters, once=False, patience_s=None, beat=lambda: None)
-    for line in sys.stdin:
-        print(cycle.run(int(line), math.inf).outcome, flush=True)
-    publisher.close(5)
-    store.close()
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
