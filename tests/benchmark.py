@@ -1,6 +1,6 @@
 """The benchmark: ESnet's full scale on real servers and a simulated Netbeam at 50 ms, beside rivals and over a floor.
 
-    python tests/benchmark.py --json result.json               everything, about 35 minutes on two cores
+    python tests/benchmark.py --json result.json               everything, over half an hour on two cores
     python tests/benchmark.py --only cycle,publisher           some of it
     python tests/benchmark.py --rival .venv-rival              the other ways too, in an environment made for them
 
