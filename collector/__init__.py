@@ -1,3 +1,3 @@
-"""ESnet Collector: polls Netbeam or Stardust for the state of ESnet's interfaces, and feeds a RabbitMQ bus without missing a point."""
+"""ESnet Collector: polls Netbeam or Stardust for ESnet's interfaces, and feeds a RabbitMQ bus without missing a point."""
 
 __version__ = "2.0.0"
