@@ -2,7 +2,9 @@
 
     windows -> interfaces -> group -> admitted -> query -> documents -> points -> intake
 
-What was not admitted of a group is a group of its own, and so are the parts of one that was too much for one answer.
+What was not admitted of a group is a group of its own, and so are the parts of one that was too much for one answer. Only what
+a thread is asking for is admitted: a group that comes back in parts gives its room back, and each part is admitted when it is
+asked for. So no group that waits to be asked for holds the room that another one waits for.
 """
 
 import threading
@@ -50,8 +52,8 @@ class Fetching:
         self._stop = stop
         self._until = until
         self._changed = threading.Condition()
-        self._again: deque[tuple[Group, bool]] = deque()
-        """Before all others; whether they are admitted already."""
+        self._again: deque[Group] = deque()
+        """Before all others; none of them is admitted."""
         self._serving = 0
         self.done = False
         """Nothing is left, or nothing more may be asked for."""
@@ -71,23 +73,18 @@ class Fetching:
     def probe(self) -> None:
         """Ask for one interface, in the calling thread."""
         with self._changed:
-            taken = self._take()
-            if taken is None:
+            group = self._take()
+            if group is None:
                 return
-            group, admitted = taken
             if group[1:]:
-                self._again.appendleft((group[1:], admitted))
+                self._again.appendleft(group[1:])
             self._serving += 1
-        self._serve(group[:1], admitted)
+        self._serve(group[:1], probe=True)
 
     def close(self) -> None:
-        """Release what was admitted and is not asked for; what comes from now on is too late."""
+        """What comes from now on is too late."""
         with self._changed:
             self._left = self.done = True
-            windows = [each for group, admitted in self._again if admitted for each in windows_of(group)]
-            self._again.clear()
-        if windows:
-            self._intake.release(windows)
 
     def _is_over(self) -> bool:
         return self.done or self._stop.is_set() or time.monotonic() >= self._until
@@ -96,53 +93,52 @@ class Fetching:
         """Whether no thread may take anything now."""
         return self._is_over() or self._is_away()
 
-    def _take(self) -> tuple[Group, bool] | None:
+    def _take(self) -> Group | None:
         """The next group; None: there is none at the moment."""
         if self._again:
             return self._again.popleft()
         group = next(self._groups, None)
-        if group is not None:
-            return group, False
         # one that is in the hands of a thread may come back in parts
-        self.done = self.done or not self._serving
-        return None
+        self.done = self.done or (group is None and not self._serving)
+        return group
 
     def _work(self) -> None:
         try:
-            while (taken := self._next()) is not None:
-                self._serve(*taken)
+            while (group := self._next()) is not None:
+                self._serve(group)
         except Exception as error:
             self._stop.fail(error, threading.current_thread().name)
 
-    def _next(self) -> tuple[Group, bool] | None:
+    def _next(self) -> Group | None:
         with self._changed:
             while not self._no_more():
-                taken = self._take()
-                if taken is not None:
+                group = self._take()
+                if group is not None:
                     self._serving += 1
-                    return taken
+                    return group
                 if self.done:
                     break
                 self._changed.wait(_LOOK_S)
             self._changed.notify_all()
             return None
 
-    def _serve(self, group: Group, admitted: bool) -> None:
-        again: list[tuple[Group, bool]] = []
+    def _serve(self, group: Group, probe: bool = False) -> None:
+        again: tuple[Group, ...] = ()
         closed = False
         try:
-            if not admitted:
-                count = self._intake.admit(windows_of(group))
-                group, rest = split(group, count)
-                closed = not count
-                if rest and count:
-                    again.append((rest, False))
-            if group:
-                answered = self._ask(group)
+            asked, rest = split(group, self._intake.admit(windows_of(group)))
+            if not asked:
+                closed = True
+            elif self._is_away() and not probe:
+                # it went away while this one waited for room
+                self._intake.release(windows_of(asked))
+                again = (group,)
+            else:
+                answered = self._ask(asked)
                 closed = answered.not_asked
-                again[:0] = [(each, True) for each in answered.again]
-                if answered.not_asked:
-                    self._intake.release(windows_of(group))
+                if answered.again or answered.not_asked:
+                    self._intake.release(windows_of(asked))
+                again = (*answered.again, *([rest] if rest else ()))
                 self._deliver(answered.fetched)
         finally:
             with self._changed:
