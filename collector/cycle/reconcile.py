@@ -85,7 +85,7 @@ def _add(
     """Add what is new; but too many at once only after a second listing, a poll interval later, has them too."""
     since = {name: min(held.get(name, now_ms), now_ms) for name in names}
     fresh = [name for name in names if not (name in held and since[name] <= _ripe_ms(now_ms, rules))]
-    empty = not table.rows and table.newest_ms is None
+    empty = not table.rows and (table.newest_ms is None or table.others)
     if empty or rules.max_retired_share >= 1 or len(fresh) <= max(FEW_NEW, active):
         return list(since.items()), {}
     waiting = set(fresh)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.core.model import Changes, Held, Listing, NewRow, RecordType, Retirement, Row, Table, UntrustedRow
+from collector.core.share import Share
 from collector.cycle.reconcile import ReconcileRules, reconcile
 from tests.fakes import HOUR_MS, NOW_MS, FakeStore, interface
 
@@ -224,6 +225,14 @@ def many(first: int, last: int, at: int = NOW_MS) -> Listing:
 class TestGrowth:
     def test_the_first_listing_of_an_empty_table_is_taken_whole(self) -> None:
         assert len(reconciled(many(0, 5000), Table(), Held(), RULES).new) == 5000
+
+    def test_the_first_listing_of_a_share_is_taken_whole_when_other_shares_have_begun(self) -> None:
+        share = Share(1, 2)
+        theirs = next(name for name in many(0, 100).interfaces if not share.holds(name))
+        begun = Table((active(1, theirs),), newest_ms=NOW_MS)
+        assert len(reconciled(many(0, 5000), begun.of(share), Held(), RULES).new) == 5000
+        all_drained = Table(newest_ms=NOW_MS)
+        assert not reconciled(many(0, 5000), all_drained.of(share), Held(), RULES).new
 
     @pytest.mark.parametrize(
         ("active_rows", "added", "taken"), [(1, 1000, True), (1, 1001, False), (1200, 1200, True), (1200, 1201, False)]
