@@ -254,6 +254,7 @@ class Daemon:
 
     def _wait_for(self, due: float, at_once: bool) -> None:
         """Wait for the next cycle's time; one that passed during the cycle is skipped, unless the cycle was cut for it."""
+        self._share_watch.look()  # a cycle that is cut time and again leaves no time to wait
         passed = self._schedule.passed(self._monotonic() - due)
         if passed:
             self._counters.add(Count.CYCLES_SKIPPED, passed - at_once)
