@@ -156,11 +156,12 @@ class MysqlStore:
         return self._write(lambda execute: sql.advance(moves, DIALECT, execute)) if moves else []
 
     def free_shares(self) -> int:
-        """How many of the shares' locks nobody holds."""
-        names = [lock_name(self._settings.database, each) for each in (self._share, *self._share.others())]
+        """How many of the shares' locks nobody holds; none is free while a collector without shares works on all of them."""
+        names = [lock_name(self._settings.database, each) for each in (WHOLE, self._share, *self._share.others())]
         statement = f"SELECT {', '.join(['IS_USED_LOCK(%s)'] * len(names))}"
         with self._using():
-            return sum(holder is None for holder in self._execute(statement, names).rows[0])
+            whole, *holders = self._execute(statement, names).rows[0]
+        return 0 if whole is not None else holders.count(None)
 
     def missing_rights(self) -> tuple[str, ...]:
         """The rights that the user needs and lacks; for a store that is open.
@@ -296,9 +297,11 @@ class MysqlStore:
         return self._proven_at + PING_S if self._locked else time.monotonic() + PING_S
 
     def _prove(self) -> None:
-        """See that it is this very session that holds the lock."""
+        """See that it is this very session that holds the lock, and that nobody has begun to work without shares."""
         if self._execute("SELECT IS_USED_LOCK(%s) = CONNECTION_ID()", [self._lock_name]).rows[0][0] != 1:
             raise SessionLostError("this session does not hold the lock any more")
+        if self._whole_is_held():
+            raise SessionLostError("a collector without SHARD has begun to work")
 
     def _write(self, work: Callable[[Execute], _T]) -> _T:
         """Do `work` in a transaction of the session that holds the lock; again when it met somebody else's locks."""
