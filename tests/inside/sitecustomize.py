@@ -11,13 +11,15 @@ import os
 from typing import Any
 
 FOLDERS = {"core", "config", "source", "bus", "store", "cycle", "watch", "commands"}
-CHANGED = ("bus.publisher", "source.netbeam.workers", "commands.run", "cycle.flow_control", "source.http.client")
+CHANGED = (
+    "bus.publisher", "source.netbeam.workers", "commands.run", "cycle.flow_control", "source.http.client", "commands.share_watch",
+)  # fmt: skip
 
 
 def hurry() -> None:
     """Shorten what waits for a broker or a source to come back: how it waits is not changed."""
     modules: list[Any] = [importlib.import_module(f"collector.{each}") for each in CHANGED]
-    amqp, workers, daemon, gate, http = modules
+    amqp, workers, daemon, gate, http, share_watch = modules
     quick = {"connect": 2.0, "heartbeat": 2, "confirm": 3.0, "first_delay": 0.2, "most_delay": 1.0, "proof": 1.0}
     for name, value in quick.items():
         object.__setattr__(amqp._USUAL, name, value)
@@ -25,6 +27,7 @@ def hurry() -> None:
     workers.PROBE_FIRST_S, workers.PROBE_MOST_S = 0.1, 0.4
     gate.REFUSED_DELAYS_S = (0.2, 1.0)
     daemon.CONNECT_DELAYS_S = (0.2, 1.0)
+    share_watch.LOOK_S = 1.0
 
 
 def inject(target: str) -> None:
