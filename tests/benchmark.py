@@ -18,7 +18,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TOP))
 
-from tests.bench import catch_up, freshness, full_cycle, idle, memory, publisher, stardust, start  # noqa: E402
+from tests.bench import catch_up, freshness, full_cycle, idle, memory, publisher, shares, stardust, start  # noqa: E402
 from tests.bench.netbeam import COUNT, LIST  # noqa: E402
 from tests.bench.results import Results  # noqa: E402
 from tests.bench.stage import Stage  # noqa: E402
@@ -32,6 +32,7 @@ SECTIONS: dict[str, Section] = {
     "memory": lambda stage, results, wanted: memory.measure(stage, results),
     "catch-up": lambda stage, results, wanted: catch_up.measure(stage, results, wanted.catch_up_s),
     "idle": lambda stage, results, wanted: idle.measure(stage, results),
+    "shares": lambda stage, results, wanted: shares.measure(stage, results),
     "stardust": lambda stage, results, wanted: stardust.measure(stage, results, wanted.rounds, wanted.rival_python),
     "freshness": lambda stage, results, wanted: freshness.measure(stage, results),
     "opensearch": lambda stage, results, wanted: stardust.measure_opensearch(stage, results),
