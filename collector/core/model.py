@@ -102,6 +102,8 @@ class Window:
     begin_ms: int
     end_ms: int
     checkpoint_ms: int | None = None
+    superseded: bool = False
+    """Of a retired row, and a later row of its name has had points: what is still missing here is not waited for."""
 
     def __post_init__(self) -> None:
         if not (is_time(self.begin_ms) and is_time(self.end_ms) and self.begin_ms < self.end_ms):

@@ -11,6 +11,8 @@ is believed after LATE_DATA, so that a dead interface trails by no more than tha
 | any, or none                    | at least LATE_DATA before the table's newest checkpoint, but never |
 |                                 | beyond the window's end                                            |
 | any, or none, with LATE_DATA=0  | the window's end                                                   |
+| any, or none, of a retired row  | the window's end                                                   |
+| whose successor has had points  |                                                                    |
 """
 
 from collections import Counter
@@ -31,7 +33,7 @@ def next_checkpoint(
     `table_newest_ms` the newest checkpoint of any series as the cycle began: it shows up to when the source had points.
     """
     candidates = [reached_ms]
-    if late_ms == 0:
+    if late_ms == 0 or window.superseded:
         candidates.append(window.end_ms)
     if newest_ms is not None:
         candidates.append(window.end_ms if window.end_ms - newest_ms <= GRID_MS else newest_ms + 1)

@@ -216,10 +216,10 @@ class Cycle:
         self._history.keep_only(names)
         report.settled_ms = settled_ms(now_ms, rules.settle_ms)
         due = spans(table.rows, history, now_ms, rules)
-        self._say_skipped(due)
         self._checkpoints.begin(table.newest_ms)
         self._states.begin({row.id for row in table.rows}, now_ms, report.settled_ms)
         chosen, left_out = self._states.choose(due, everyone=self._rules.once)
+        self._say_skipped([span for span in due if self._states.skips(span)])
         idle = {span.series for span in left_out}
         active = _active(table)
         ids = {row.id for row in active}

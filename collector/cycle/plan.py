@@ -37,17 +37,18 @@ class Span:
     skipped_from_ms: int | None = None
     """Where the series stood when it was further behind than the backlog's limit: from there to `begin_ms` is skipped."""
     superseded: bool = False
-    """Of a retired row, and a later row of its name has had points: what this one still lacks would come too late."""
+    """As of a window."""
 
     def window(self, most_ms: int) -> Window:
         """The first window of the span, at most that long."""
-        return Window(self.series, self.begin_ms, min(self.end_ms, self.begin_ms + most_ms), self.checkpoint_ms)
+        end_ms = min(self.end_ms, self.begin_ms + most_ms)
+        return Window(self.series, self.begin_ms, end_ms, self.checkpoint_ms, self.superseded)
 
     def after(self, window: Window) -> "Span | None":
         """What is left once that window is done; None when that is nothing. The checkpoint may not have moved."""
         if window.end_ms >= self.end_ms:
             return None
-        return Span(self.series, window.end_ms, self.end_ms, self.checkpoint_ms)
+        return Span(self.series, window.end_ms, self.end_ms, self.checkpoint_ms, superseded=self.superseded)
 
 
 def settled_ms(now_ms: int, settle_ms: int) -> int:
@@ -84,7 +85,7 @@ def names_to_look_up(rows: Iterable[Row], record_types: Iterable[RecordType]) ->
 
 
 def collected(rows: Iterable[Row], history: History | None = None) -> list[tuple[Row, Sequence[Row]]]:
-    """The rows that are collected, each with all that are known of its name; of two active ones the lower id counts."""
+    """The rows that are collected, each with all that are known of its name; one with an earlier row that is active is not."""
     mine = sorted(rows, key=lambda row: row.id)
     by_name: dict[str, dict[int, Row]] = {}
     for row in mine:
@@ -93,7 +94,7 @@ def collected(rows: Iterable[Row], history: History | None = None) -> list[tuple
         for row in (history or {}).get(name, ()):
             known.setdefault(row.id, row)
     families = {name: sorted(known.values(), key=lambda row: row.id) for name, known in by_name.items()}
-    return [(row, families[row.name]) for row in mine if not (row.active and _has_rival(row, families[row.name]))]
+    return [(row, families[row.name]) for row in mine if not _has_rival(row, families[row.name])]
 
 
 def _has_rival(row: Row, family: Sequence[Row]) -> bool:
@@ -101,9 +102,13 @@ def _has_rival(row: Row, family: Sequence[Row]) -> bool:
 
 
 def begin_of(row: Row, record_type: RecordType, family: Iterable[Row], rules: PlanRules) -> int:
-    """Where a series goes on: at its checkpoint, or, without one, where `first_begin` says."""
+    """Where a series goes on: at its checkpoint, or, without one, where `first_begin` says.
+
+    Two rows of a name that were active at once retire together: the later one has nothing that the earlier one has not.
+    """
     checkpoint_ms = row.checkpoints.get(record_type)
-    return first_begin(row, record_type, family, rules) if checkpoint_ms is None else checkpoint_ms
+    begin_ms = first_begin(row, record_type, family, rules) if checkpoint_ms is None else checkpoint_ms
+    return begin_ms if row.active else max([begin_ms, *_covered(row, record_type, family)])
 
 
 def first_begin(row: Row, record_type: RecordType, family: Iterable[Row], rules: PlanRules) -> int:
@@ -113,11 +118,16 @@ def first_begin(row: Row, record_type: RecordType, family: Iterable[Row], rules:
     for no longer than LATE_DATA, so that a listing that flaps costs nothing.
     """
     begin_ms = max(FIRST_MS, row.active_from_ms - rules.lookback_ms)
-    covered = [bound for each in family if each.id < row.id for bound in each.ends(record_type)]
+    covered = _covered(row, record_type, family)
     if not covered:
         return begin_ms
     covered_ms = max(covered)
     return covered_ms if row.active_from_ms - covered_ms <= rules.late_ms else max(begin_ms, covered_ms)
+
+
+def _covered(row: Row, record_type: RecordType, family: Iterable[Row]) -> list[int]:
+    """The times up to which the earlier rows of its name cover it."""
+    return [bound for each in family if each.id < row.id for bound in each.ends(record_type)]
 
 
 def _superseded(row: Row, record_type: RecordType, family: Iterable[Row], rules: PlanRules) -> bool:

@@ -48,10 +48,12 @@ def reconcile(listing: Listing, table: Table, history: History, held: Held, rule
     active = [row for row in table.rows if row.active]
     missing = [row for row in active if row.name not in listing.interfaces]
     retired, still_missing = _retire(missing, len(active), listing.time_ms, held.missing, rules)
-    new, still_added = _add(new_names(listing, table), len(active), listing.time_ms, held.added, table, rules)
+    names = new_names(listing, table)
+    known = bool(table.rows or table.untrusted or any(history.get(name) for name in names))
+    new, still_added = _add(names, len(active), listing.time_ms, held.added, known, rules)
     return Changes(
-        new=tuple(_new_row(name, since_ms, listing.time_ms, table, history.get(name, ()), rules) for name, since_ms in new),
-        retired=(*retired, *_rivals(active, listing)),
+        new=tuple(_new_row(name, since_ms, table, history.get(name, ()), rules) for name, since_ms in new),
+        retired=(*retired, *_rivals(active, listing, rules.record_types)),
         held=Held(still_missing, still_added),
     )
 
@@ -80,28 +82,28 @@ def _retirements(rows: list[Row], since: Mapping[str, int]) -> list[Retirement]:
 
 
 def _add(
-    names: list[str], active: int, now_ms: int, held: Mapping[str, int], table: Table, rules: ReconcileRules
+    names: list[str], active: int, now_ms: int, held: Mapping[str, int], known: bool, rules: ReconcileRules
 ) -> tuple[list[tuple[str, int]], dict[str, int]]:
-    """Add what is new; but too many at once only after a second listing, a poll interval later, has them too."""
+    """Add what is new; but too many at once only after a second listing, a poll interval later, has them too.
+
+    `known`: there have been rows before, so that this is not the first listing of an empty table.
+    """
     since = {name: min(held.get(name, now_ms), now_ms) for name in names}
     fresh = [name for name in names if not (name in held and since[name] <= _ripe_ms(now_ms, rules))]
-    empty = not table.rows and (table.newest_ms is None or table.others)
-    if empty or rules.max_retired_share >= 1 or len(fresh) <= max(FEW_NEW, active):
+    if not known or rules.max_retired_share >= 1 or len(fresh) <= max(FEW_NEW, active):
         return list(since.items()), {}
     waiting = set(fresh)
     return [(name, at) for name, at in since.items() if name not in waiting], {name: since[name] for name in fresh}
 
 
-def _new_row(
-    name: str, since_ms: int, now_ms: int, table: Table, earlier: Sequence[Row], rules: ReconcileRules
-) -> NewRow:
+def _new_row(name: str, since_ms: int, table: Table, earlier: Sequence[Row], rules: ReconcileRules) -> NewRow:
     """With checkpoints where the collector was away for longer than the lookback: at the newest checkpoint of all.
 
     The interface may have appeared at any time since then. One that was gone for no longer than LATE_DATA begins where it
     ended all the same, and none begins before the end of an earlier row of its name: no point comes twice.
     """
     newest_ms = table.newest_ms
-    if newest_ms is None or newest_ms >= now_ms - rules.lookback_ms:
+    if newest_ms is None or newest_ms >= since_ms - rules.lookback_ms:
         return NewRow(name, since_ms)
     checkpoints = {}
     for record_type in rules.record_types:
@@ -111,17 +113,18 @@ def _new_row(
     return NewRow(name, since_ms, checkpoints)
 
 
-def _rivals(active: Iterable[Row], listing: Listing) -> list[Retirement]:
+def _rivals(active: Iterable[Row], listing: Listing, record_types: Iterable[RecordType]) -> list[Retirement]:
     """Of two active rows of one name the later one, as soon as it is nowhere ahead of the other.
 
     Collectors that disagree about their shares make such rows. It ends where it stands, so that nothing of it is left.
     """
     first: dict[str, Row] = {}
+    wanted = tuple(record_types)
     retired = []
     for row in sorted(active, key=lambda row: row.id):
         if row.name not in listing.interfaces:
             continue
         other = first.setdefault(row.name, row)
-        if other is not row and all(at <= other.checkpoints.get(each, 0) for each, at in row.checkpoints.items()):
+        if other is not row and all(row.checkpoints.get(each, 0) <= other.checkpoints.get(each, 0) for each in wanted):
             retired.append(Retirement(row.id, row.name, max([row.active_from_ms, *row.checkpoints.values()])))
     return retired

@@ -29,8 +29,6 @@ class _Known:
     """What that settled end was."""
     asked_ms: int = 0
     """When the cycle began in which it was last answered up to its end."""
-    superseded: bool = False
-    """A later row of its name has had points, and this one is asked for the last time until it is answered."""
     had_points: bool = False
     """In this cycle."""
     empty: int = 0
@@ -77,24 +75,18 @@ class SeriesStates:
     def choose(self, spans: Iterable[Span], *, everyone: bool = False) -> tuple[list[Span], list[Span]]:
         """The spans to ask for in this cycle, those that got no turn before first; and those left out as idle.
 
-        A series that was already answered up to this end as of this settled time is in neither. Nor is one that a later row
-        of its name supersedes; but it is asked once more, since what it lacks may have come together with the newer points.
+        A series that was already answered up to this end as of this settled time is in neither. One that a later row of its
+        name supersedes does not rest: what it lacks may have come together with the newer points, and then it is over.
         """
         chosen: list[Span] = []
         idle: list[Span] = []
         for span in spans:
-            if span.superseded and span.series not in self._states:
-                continue
             known = self._known(span.series, span.checkpoint_ms)
             known.had_points = False
             if known.checkpoint_ms != span.checkpoint_ms:
-                known.checkpoint_ms, known.answered_ms, known.in_full = span.checkpoint_ms, None, False
+                known.checkpoint_ms, known.answered_ms, known.in_full, known.empty = span.checkpoint_ms, None, False, 0
             if known.in_full and known.settled_ms == self._settled_ms:
                 continue
-            if span.superseded:
-                if known.superseded and known.in_full:
-                    continue
-                known.superseded, known.in_full = True, False
             rests = not everyone and not span.superseded and self._rests(span, known)
             (idle if rests else chosen).append(span)
         chosen.sort(key=lambda span: (self._states[span.series].turn, self._place_of(span.series.row_id)))
@@ -134,6 +126,12 @@ class SeriesStates:
             known.most_ms = None
             known.asked_ms = self._now_ms
             known.empty = 0 if known.had_points else known.empty + 1
+
+    def skips(self, span: Span) -> bool:
+        """Whether the beginning of the span that is skipped was never answered."""
+        known = self._states.get(span.series)
+        answered_ms = known.answered_ms if known else None
+        return span.skipped_from_ms is not None and (answered_ms is None or answered_ms < span.begin_ms)
 
     def moved(self, checkpoints: Mapping[Series, int]) -> None:
         """The table holds these checkpoints now."""

@@ -279,6 +279,8 @@ def test_netbeam_away_is_probed_without_a_storm(new_rig: NewRig) -> None:
     def failed() -> float:
         return metric(at, 'requests_total{outcome="connection"}')
 
+    # from here on Netbeam counts as away: windows were asked for until it did
+    collector.wait_for(lambda: any(int(each.get("windows_failed", 0)) >= 25 for each in collector.cycles()), what="windows tried")
     collector.wait_for_cycles(1)
     before, began, cycles = failed(), time.monotonic(), len(collector.cycles())
     collector.wait_for_cycles(2)

@@ -63,13 +63,19 @@ class LateSource:
         self.delay = delay or {}
         """How late an interface's points are, in ms, by its number."""
         self.offset = 0
+        self._there_ms: dict[str, int] = {}
+        self.at_ms: int | None = None
+        """As of when it answers; None: the clock's time."""
         world.source.points = self.points
 
     def exists(self, at: int) -> bool:
         return not any(begin <= at < end for begin, end in self.gaps)
 
     def points(self, window: Window) -> list[object]:
-        there_ms = self.world.clock.now_ms - self.delay.get(NUMBERS[window.series.name], 0)
+        name = window.series.name
+        # what was there once stays there
+        there_ms = max((self.at_ms or self.world.clock.now_ms) - self.delay.get(NUMBERS[name], 0), self._there_ms.get(name, 0))
+        self._there_ms[name] = there_ms
         first = -(-(window.begin_ms - self.offset) // STEP_MS) * STEP_MS + self.offset
         return [[at, 1, 2] for at in range(first, window.end_ms, STEP_MS) if self.exists(at) and at <= there_ms]
 
