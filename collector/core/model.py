@@ -176,8 +176,6 @@ class Table:
     untrusted: tuple[UntrustedRow, ...] = ()
     newest_ms: int | None = None
     """The newest checkpoint of any series: up to then the source had points. None: there is no checkpoint yet."""
-    others: bool = False
-    """Whether other shares have rows: `newest_ms` may be theirs."""
 
     def of(self, share: Share) -> "Table":
         """What of it belongs to a share; `newest_ms` is everybody's."""
@@ -185,7 +183,7 @@ class Table:
             return self
         rows = tuple(row for row in self.rows if share.holds(row.name))
         untrusted = tuple(row for row in self.untrusted if share.holds(row.name))
-        return Table(rows, untrusted, self.newest_ms, others=len(rows) < len(self.rows))
+        return Table(rows, untrusted, self.newest_ms)
 
 
 @dataclass(frozen=True, slots=True)
