@@ -231,8 +231,8 @@ class TestGrowth:
         theirs = next(name for name in many(0, 100).interfaces if not share.holds(name))
         begun = Table((active(1, theirs),), newest_ms=NOW_MS)
         assert len(reconciled(many(0, 5000), begun.of(share), Held(), RULES).new) == 5000
-        all_drained = Table(newest_ms=NOW_MS)
-        assert not reconciled(many(0, 5000), all_drained.of(share), Held(), RULES).new
+        drained = {"n/1": (Row(1, "n/1", BEFORE, BEFORE),)}
+        assert not reconcile(many(0, 5000), Table(newest_ms=NOW_MS), drained, Held(), RULES).new
 
     @pytest.mark.parametrize(
         ("active_rows", "added", "taken"), [(1, 1000, True), (1, 1001, False), (1200, 1200, True), (1200, 1201, False)]
