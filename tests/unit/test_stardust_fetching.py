@@ -121,3 +121,28 @@ def test_only_what_is_asked_for_is_admitted_of_a_group_that_comes_back_in_parts(
     fetch.run(threads=1)
     assert most == [8, 4, 2, 2, 4, 2, 2]
     assert fetch.intake.delivered == Counter(windows_of(group_of(8)))
+
+
+def test_after_a_doubt_that_passed_as_many_threads_go_on() -> None:
+    threads = 3
+    together, doubted = threading.Barrier(threads, timeout=SOON_S / 5), threading.Event()
+    others: list[threading.Thread] = []
+
+    def ask(group: Group) -> Answered:
+        if len(group) == 2:
+            together.wait()
+            fetch.away = True
+            doubted.set()
+            for each in others:
+                each.join(SOON_S)
+            fetch.away = False
+            return Answered(answers(group))
+        if len(others) < threads - 1:
+            others.append(threading.current_thread())
+        together.wait()
+        doubted.wait(SOON_S)
+        return Answered(answers(group))
+
+    fetch = Fetch([group_of(2), *(group_of(1, number) for number in range(2, 2 + threads - 1 + threads))], ask)
+    fetch.run(threads)
+    assert fetch.intake.delivered.total() == 2 + threads - 1 + threads

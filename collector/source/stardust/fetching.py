@@ -55,19 +55,21 @@ class Fetching:
         self._again: deque[Group] = deque()
         """Before all others; none of them is admitted."""
         self._serving = 0
+        self._threads = 0
         self.done = False
         """Nothing is left, or nothing more may be asked for."""
         self._left = False
 
     def run(self, threads: int) -> None:
-        """Go on until all is done or the source is away."""
-        for number in range(threads):
-            threading.Thread(target=self._work, name=f"query-{number + 1}", daemon=True).start()
+        """Go on until all is done or the source is away; after a doubt that passed with as many threads as before."""
         with self._changed:
             while not (self._no_more() and not self._serving):
                 give_up_at = self._stop.give_up_at
                 if give_up_at is not None and time.monotonic() > give_up_at + LATE_S:
                     return
+                while self._threads < threads and not self._no_more():
+                    self._threads += 1
+                    threading.Thread(target=self._work, name=f"query-{self._threads}", daemon=True).start()
                 self._changed.wait(_LOOK_S)
 
     def probe(self) -> None:
@@ -108,6 +110,10 @@ class Fetching:
                 self._serve(group)
         except Exception as error:
             self._stop.fail(error, threading.current_thread().name)
+        finally:
+            with self._changed:
+                self._threads -= 1
+                self._changed.notify_all()
 
     def _next(self) -> Group | None:
         with self._changed:
@@ -119,7 +125,6 @@ class Fetching:
                 if self.done:
                     break
                 self._changed.wait(_LOOK_S)
-            self._changed.notify_all()
             return None
 
     def _serve(self, group: Group, probe: bool = False) -> None:
