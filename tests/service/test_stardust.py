@@ -16,6 +16,7 @@ from collector.core.errors import AnswerError, CollectorError, UnavailableError
 from collector.core.model import RecordType, Series, Window
 from collector.core.shutdown import Stop
 from collector.source.http import client
+from collector.source.http.memory import ByteBudget
 from collector.source.simulated.network import SimulatedNetwork
 from collector.source.simulated.stardust import INDEX, id_of
 from collector.source.simulated.stardust_server import Reply, SimulatedStardust
@@ -26,6 +27,7 @@ from tests.rig.stardust import stardust_network
 T0 = 1_764_000_000_000
 NOW_MS = T0 + 3_600_000
 MINUTES_15 = 900_000
+DAY_MS = 86_400_000
 FOREVER = float("inf")
 Distort = Callable[[dict[str, Any], bytes], Reply | bytes | None]
 
@@ -38,6 +40,8 @@ class Intake:
         self.admitted: list[Window] = []
         self.released: list[Window] = []
         self.fetched: list[Fetched] = []
+        self.wanted: Sequence[Window] = ()
+        """What the fetch was called with."""
         self._lock = threading.Lock()
 
     def admit(self, windows: Sequence[Window]) -> int:
@@ -81,12 +85,14 @@ class Source(Stardust):
 
     def take(self, windows: Sequence[Window] | None = None, intake: Intake | None = None, until: float = FOREVER) -> Intake:
         intake = intake or Intake()
-        self.fetch(self.windows() if windows is None else windows, intake, until)
+        intake.wanted = self.windows() if windows is None else windows
+        self.fetch(intake.wanted, intake, until)
         intake.check()
         return intake
 
     def check(self, intake: Intake, but: set[str] | None = None) -> None:
         """All windows came with exactly the network's points; those of the interfaces in `but` failed."""
+        assert Counter(intake.wanted) == Counter(each.window for each in intake.fetched)
         assert intake.failed() == (but or set())
         for each in intake.fetched:
             if each.failure is None:
@@ -311,6 +317,7 @@ def test_a_timeout_is_asked_for_in_halves(make: Make) -> None:
 
     source.server.distort = points_only(wait)
     source.check(source.take())
+    assert source.server.counts["points"] >= 5
 
 
 def test_an_answer_of_10_000_documents_is_asked_for_in_parts(make: Make) -> None:
@@ -326,8 +333,33 @@ def test_an_answer_of_10_000_documents_is_asked_for_in_parts(make: Make) -> None
 
 def test_one_interface_s_10_000_documents_are_asked_for_in_halves_of_the_time(make: Make) -> None:
     source = make(SimulatedNetwork([("devices/a/interfaces/b", 1000)]))
-    source.check(source.take(source.windows(T0 - 4 * 86_400_000)))
+    source.check(source.take(source.windows(T0 - 4 * DAY_MS)))
     assert source.server.counts["points"] == 3
+
+
+def test_a_time_between_two_windows_of_an_interface_is_not_asked_for(make: Make) -> None:
+    source = make(SimulatedNetwork([("devices/a/interfaces/b", 1000)]))
+    early, late = source.windows(T0 - 16 * DAY_MS, T0 - 16 * DAY_MS + 3_600_000), source.windows(T0 - 4 * DAY_MS, T0)
+    source.check(source.take([*early, *late]))
+    assert source.server.counts["points"] == 5
+
+
+def test_halves_of_the_time_do_not_wait_for_each_other_s_memory(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    # one answer at a time
+    monkeypatch.setattr(client, "ByteBudget", lambda: ByteBudget(2**19))
+    source = make(SimulatedNetwork([("devices/a/interfaces/b", 1000)]), timeout_s=1, once=True)
+    source.check(source.take(source.windows(T0 - 8 * DAY_MS)))
+    assert source.server.counts["points"] == 7
+
+
+def test_more_documents_of_an_interface_than_memory_takes_ask_for_shorter_windows(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "MOST_OF_ONE", 11_000)
+    source, intake = make(SimulatedNetwork([("devices/a/interfaces/b", 1000)])), Intake()
+    source.fetch(source.windows(T0 - 4 * DAY_MS, T0), intake, FOREVER)
+    assert intake.failures() == {"11520 documents of one interface": 3}
+    assert all(each.shorten for each in intake.fetched)
 
 
 def test_ten_thousand_documents_of_one_moment_are_a_failure(make: Make) -> None:

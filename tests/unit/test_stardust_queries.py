@@ -97,8 +97,6 @@ def test_windows_that_are_alike_share_a_clause_and_others_have_their_own() -> No
         (AT - 600_000, (TRAFFIC,)): ["cr0::3/1"],
         (AT, (ERRORS,)): ["cr1::4/1"],
     }
-    assert clauses(group, AT + 900_000) == []
-    assert {(each.begin_ms, each.end_ms) for each in clauses(group, AT + 1, AT + 2)} == {(AT + 1, AT + 2)}
 
 
 def test_windows_that_all_differ_do_not_make_a_query_too_complex() -> None:
@@ -133,8 +131,12 @@ def test_every_series_gets_exactly_the_points_of_its_own_window(asked: list[tupl
 
 
 def test_what_is_no_query_of_the_collector_is_no_answer() -> None:
-    with pytest.raises(BadQueryError):
-        SimulatedIndex(SimulatedNetwork.synthetic(1)).search({"query": {"match_all": {}}}, AT)
+    index = SimulatedIndex(SimulatedNetwork.synthetic(1))
+    # a real engine finds every document where no condition is given
+    bodies: tuple[Any, ...] = ({"query": {"match_all": {}}}, json.loads(queries.points([])))
+    for body in bodies:
+        with pytest.raises(BadQueryError):
+            index.search(body, AT)
 
 
 @pytest.mark.parametrize(

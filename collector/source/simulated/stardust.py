@@ -160,7 +160,10 @@ def _answer(total: int, hits: list[bytes], more: str = "") -> bytes:
 def _clauses(body: Mapping[str, Any]) -> Iterator[tuple[int, int, set[str], set[str]]]:
     """Begin, end, ids and fields of each condition of the collector's query for points."""
     try:
-        for clause in body["query"]["bool"]["filter"][0]["bool"]["should"]:
+        clauses = body["query"]["bool"]["filter"][0]["bool"]["should"]
+        if not clauses:
+            raise ValueError("without a condition a real engine finds every document")
+        for clause in clauses:
             terms, start, known = clause["bool"]["filter"]
             span = start["range"]["start"]
             fields = {each["exists"]["field"] for each in known["bool"]["should"]}

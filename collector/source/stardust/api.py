@@ -19,7 +19,7 @@ from collector.source.http.client import TRIES, Answer, NotAskedError
 from collector.source.stardust import groups, queries
 from collector.source.stardust.failures import Fault, hits_of, total_of
 from collector.source.stardust.fetching import Answered, Fetching, windows_of
-from collector.source.stardust.groups import Density, Group, by_interface
+from collector.source.stardust.groups import Density, Group, Interface, by_interface
 from collector.source.stardust.pages import Pages
 from collector.source.stardust.points import Documents, points_of, sorted_out, start_ms
 from collector.source.stardust.search import NAME, FaultError, Search
@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 FAILURES = 5
 """So many queries in a row fail, each after its tries, before Stardust counts as away."""
+MOST_OF_ONE = 100_000
+"""Documents of one interface at once, in halves of its time: more would fill the memory with their points."""
 PROBE_FIRST_S, PROBE_MOST_S = 1.0, 30.0
 """Between two queries while it is away."""
 MOST_CLOCKS_APART_MS = 86_400_000
@@ -143,59 +145,67 @@ class Stardust:
     def _ask(self, group: Group, until: float) -> Answered:
         """One query, and what comes of it; see fetching.Fetching."""
         try:
-            return self._taken(group, self._query(group, until, 0, 2**62))
+            return self._asked(group, until)
         except NotAskedError:
             return Answered(not_asked=True)
-        except _TooManyError as error:
-            return Answered(again=tuple(groups.parts(group, error.documents)))
         except FaultError as error:
             return self._failed(group, error.fault)
         except CollectorError as error:
             return self._failed(group, Fault(str(error), smaller=isinstance(error.__cause__, (TimeoutError, TooLargeError))))
 
-    def _query(self, group: Group, until: float, begin_ms: int, end_ms: int) -> Sequence[Answer]:
-        """The documents of a group within these times, all of them; of one interface, where they are too many, in halves.
-
-        An answer's memory counts as long as the answer is there.
-        """
-        body = queries.points(groups.clauses(group, begin_ms, end_ms))
-        answer = self._search.ask(body, until, 1 if self._is_away() else TRIES)
+    def _asked(self, group: Group, until: float) -> Answered:
+        answer = self._search.ask(queries.points(groups.clauses(group)), until, 1 if self._is_away() else TRIES)
         latest_ms = max(each.end_ms for each in group)
         if answer.server_ms is not None and answer.server_ms < latest_ms:
             # our clock is ahead, and no listing said so: points that nobody has yet must not be taken for missing
             raise FaultError(Fault("our clock is ahead of Stardust's, is NTP running?"))
         total = total_of(answer.value)
         if total < queries.MOST_HITS:
-            hits = hits_of(answer.value)
-            if isinstance(hits, Fault):
-                raise FaultError(hits)
-            self._succeeded()
-            return (answer,)
+            return self._taken(group, answer)
         self._succeeded()
         if len(group) > 1:
-            raise _TooManyError(total)
-        begin_ms, end_ms = max(begin_ms, group[0].begin_ms), min(end_ms, group[0].end_ms)
+            return Answered(again=tuple(groups.parts(group, total)))
+        del answer
+        return Answered(self._in_halves(group[0], total, until))
+
+    def _in_halves(self, interface: Interface, total: int, until: float) -> Sequence[Fetched]:
+        """The answers of an interface that has too many documents for one, by halves of its time.
+
+        Of each half the points alone are kept: the memory of its documents is free again before the next one is asked for.
+        """
+        if total > MOST_OF_ONE:
+            raise FaultError(Fault(f"{total} documents of one interface", shorter=True))
+        begin_ms, end_ms = interface.begin_ms, interface.end_ms
         middle_ms = (begin_ms + end_ms) // 2
         if middle_ms == begin_ms:
             raise FaultError(Fault(f"{total} documents of one interface and one millisecond"))
-        del answer
-        return (
-            *self._query(group, until, begin_ms, middle_ms),
-            *self._query(group, until, middle_ms, end_ms),
-        )
+        points: list[list[object]] = [[] for _ in interface.windows]
+        for times in ((begin_ms, middle_ms), (middle_ms, end_ms)):
+            # one window begins in the first half, and one ends in the second: neither is empty
+            cut = [(groups.between(window, *times), own) for window, own in zip(interface.windows, points, strict=True)]
+            halves = [(window, own) for window, own in cut if window]
+            half = Interface(interface.id, [window for window, _ in halves])
+            for (_, own), fetched in zip(halves, self._asked([half], until).fetched, strict=True):
+                own += fetched.points
+        for window, own in zip(interface.windows, points, strict=True):
+            self._density.learn(window, len(own))
+        return [Fetched(window, own) for window, own in zip(interface.windows, points, strict=True)]
 
-    def _taken(self, group: Group, answers: Sequence[Answer]) -> Answered:
-        hits = (hit for answer in answers for hit in answer.value["hits"].get("hits", ()))
+    def _taken(self, group: Group, answer: Answer) -> Answered:
+        hits = hits_of(answer.value)
+        if isinstance(hits, Fault):
+            raise FaultError(hits)
+        self._succeeded()
         documents = sorted_out(hits, {interface.id for interface in group})
         if documents.nobody_s and len(group) > 1:
             return Answered(again=tuple(groups.halves(group)))
         for line in documents.dropped:
             self._counters.add(Count.DOCUMENTS_DROPPED)
             self._dropped.warning("document of Stardust dropped", "reason=%s", line)
-        return Answered(self._fetched(group, documents, answers))
+        return Answered(self._fetched(group, documents, answer))
 
-    def _fetched(self, group: Group, documents: Documents, answers: Sequence[Answer]) -> Iterator[Fetched]:
-        """The windows' answers, one by one; `answers`, whose documents these are, are kept until the last one."""
+    def _fetched(self, group: Group, documents: Documents, answer: Answer) -> Iterator[Fetched]:
+        """The windows' answers, one by one; `answer`, whose documents these are, is kept until the last one."""
         for interface in group:
             own = documents.by_id[interface.id]
             for window in interface.windows:
@@ -211,19 +221,12 @@ class Stardust:
             self.outage.failed(fault.text)
         if fault.smaller and len(group) > 1 and not away:
             return Answered(again=tuple(groups.halves(group)))
-        return Answered([Fetched(window, failure=fault.text, shorten=False) for window in windows_of(group)])
+        return Answered([Fetched(window, failure=fault.text, shorten=fault.shorter) for window in windows_of(group)])
 
     def _succeeded(self) -> None:
         with self._lock:
             self._failures = 0
         self.outage.ended()
-
-class _TooManyError(Exception):
-    """One answer does not hold the documents of a group."""
-
-    def __init__(self, documents: int) -> None:
-        super().__init__(documents)
-        self.documents = documents
 
 
 def _answer_nothing(windows: list[Window], intake: Intake) -> None:

@@ -18,6 +18,8 @@ class Fault(NamedTuple):
     text: str
     smaller: bool = False
     """A smaller query may be answered."""
+    shorter: bool = False
+    """Shorter windows may be answered."""
 
 
 def fault_in(answer: Any) -> Fault | None:

@@ -1,5 +1,6 @@
 """Which interfaces go into one query: as many as have few enough documents to come in one answer."""
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -136,8 +137,14 @@ def _types(windows: Iterable[Window]) -> tuple[RecordType, ...]:
     return tuple(sorted({each.series.record_type for each in windows}))
 
 
-def clauses(group: Group, begin_ms: int = 0, end_ms: int = 2**62) -> list[Clause]:
-    """What to ask for a group, within these times."""
+def between(window: Window, begin_ms: int, end_ms: int) -> Window | None:
+    """What lies of the window within these times; None: nothing."""
+    begin_ms, end_ms = max(begin_ms, window.begin_ms), min(end_ms, window.end_ms)
+    return dataclasses.replace(window, begin_ms=begin_ms, end_ms=end_ms) if begin_ms < end_ms else None
+
+
+def clauses(group: Group) -> list[Clause]:
+    """What to ask for a group: of each interface one clause at least."""
     found: dict[tuple[object, ...], tuple[int, int, tuple[RecordType, ...], list[str]]] = {}
     for interface in group:
         for key, windows in _alike(interface).items():
@@ -147,7 +154,4 @@ def clauses(group: Group, begin_ms: int = 0, end_ms: int = 2**62) -> list[Clause
             ids = known[3] if known else []
             ids.append(interface.id)
             found[(*key, types)] = (min(first_ms, known[0]) if known else first_ms, key[1], types, ids)
-    cut = (Clause(max(begin, begin_ms), min(end, end_ms), types, ids) for begin, end, types, ids in found.values())
-    return [each for each in cut if each.begin_ms < each.end_ms]
-
-
+    return [Clause(*each) for each in found.values()]
