@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from collector import __version__
 from collector.core.model import RecordType, is_time
@@ -22,9 +23,16 @@ DEMO_INTERFACES = 12
 """As many as make a screenful."""
 
 
+class Parser(argparse.ArgumentParser):
+    """argparse's own passes over help and a version that could not be written."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        (file or sys.stderr).write(message)
+
+
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The arguments, among them the `command`; "run" when none was named. Raises SystemExit."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="esnet_collector.py",
         description="Polls ESnet's interfaces at Netbeam or Stardust, and feeds a RabbitMQ bus. Without a command: run.",
         allow_abbrev=False,

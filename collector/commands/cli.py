@@ -5,6 +5,7 @@ without what they do not use, and a package that is missing can be named.
 """
 
 import argparse
+import errno
 import gc
 import io
 import logging
@@ -26,6 +27,8 @@ DONE, FAILED, USAGE = 0, 1, 2
 NEW_OBJECTS = 10_000
 """Python looks for cycles of garbage after so many new objects. With its default, 700, that took a quarter of the CPU of a cycle
 whose answers are parsed into millions of them; none of these is in a cycle."""
+OF_A_STREAM = frozenset({errno.EPIPE, errno.EBADF, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""Why a stream cannot be written. The adapters have other names for the errors of files and connections of their own."""
 INTERRUPTED = 130
 """128 + SIGINT: Ctrl-C on a command that has nothing to finish."""
 
@@ -35,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     gc.set_threshold(NEW_OBJECTS)
     logs.setup(form=_wanted_log_format(os.environ))
     _prepare_stdout()
-    command = ""
+    command, unwritten = "", None
     try:
         given = arguments.parse(argv)
         command = given.command
@@ -51,13 +54,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = FAILED
     except KeyboardInterrupt:
         code = DONE if command in ("run", "demo") else INTERRUPTED
-    except BrokenPipeError:
-        log.error("stdout was closed before all was written")
-        code = FAILED
     except Exception as error:  # the main thread's top
-        code = _unexpected(error)
-    _flush_stdout()
-    return code
+        unwritten = error if _is_of_a_stream(error) else None
+        code = FAILED if unwritten else _unexpected(error)
+    return _flush_stdout(code, unwritten)
+
+
+def _is_of_a_stream(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in OF_A_STREAM and error.filename is None
 
 
 def _wanted_log_format(values: Mapping[str, str]) -> str:
@@ -84,12 +88,20 @@ def _prepare_stdout() -> None:
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
-def _flush_stdout() -> None:
-    """Write out what is left, or nothing once nobody reads it: the interpreter would complain at its end."""
+def _flush_stdout(code: int, unwritten: Exception | None) -> int:
+    """Write out what is left; the exit code, FAILED when that or an earlier write went wrong, which is said once."""
     try:
         sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        unwritten = unwritten or error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter would complain at its end
+    if unwritten is None:
+        return code
+    if isinstance(unwritten, BrokenPipeError):
+        log.error("stdout was closed before all was written")
+    else:
+        log.error("stdout cannot be written: %s", getattr(unwritten, "strerror", None) or unwritten)
+    return FAILED
 
 
 def _load(given: argparse.Namespace, *replaced: str) -> "Config":

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -193,6 +194,22 @@ class TestLeftOver:
         rig.table.sql("RENAME TABLE esnet_interfaces TO away")
         assert rig.start("status", "--max-lag", "300").wait() in (1, 2)
         assert rig.start("status", MYSQL_PORT=free_port()).wait(PATIENCE_S + 10) == 1
+
+    @pytest.mark.parametrize("unbuffered", ["", "1"])
+    @pytest.mark.parametrize("words", ["status", "check", "backfill --begin -2h --end -1h"])
+    @pytest.mark.parametrize("where", [">/dev/full", ">&-"])
+    def test_stdout_that_cannot_be_written(self, tmp_path: Path, words: str, where: str, unbuffered: str) -> None:
+        table = SqliteTable(tmp_path / "table.sqlite")
+        table.create()
+        program = f'exec "{sys.executable}" "{PROGRAM}" {words} --env-file /dev/null {shlex.join(table.words)} {where}'
+        settings = {"RMQ_HOST": "127.0.0.1", "RMQ_PORT": "9", "RMQ_USER": "u", "RMQ_PASS": "p", "NETBEAM_URL": "http://127.0.0.1:9/"}
+        ended = subprocess.run(
+            ["/bin/sh", "-c", program], env=settings | {"PYTHONUNBUFFERED": unbuffered},
+            stderr=subprocess.PIPE, text=True, timeout=40, check=False,
+        )  # fmt: skip
+        assert ended.returncode == 1
+        (line,) = ended.stderr.splitlines()
+        assert "ERROR stdout " in line
 
     def test_backfill_that_is_incomplete(self, new_rig: NewRig) -> None:
         rig = new_rig(8)

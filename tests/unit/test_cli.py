@@ -1,6 +1,7 @@
 """The command line: what each command is called with, and what its end means as an exit code."""
 
 import ast
+import errno
 import json
 import logging
 import os
@@ -196,7 +197,8 @@ def test_what_is_replaced_is_not_required(called: Called, argv: list[str], witho
         (ConfigurationError(["one", "two"]), 2, ["ERROR one", "ERROR two"]),
         (UnavailableError("MySQL did not answer"), 1, ["ERROR MySQL did not answer"]),
         (ModuleNotFoundError("No module named 'pika'", name="pika.adapters"), 2, ["pip install -r requirements.txt"]),
-        (BrokenPipeError(), 1, ["stdout was closed"]),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, ["stdout was closed"]),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, ["stdout cannot be written: No space left on device"]),
         (KeyboardInterrupt(), 130, []),
     ],
 )
@@ -289,3 +291,20 @@ def test_an_older_python_is_told_which_one_is_needed(monkeypatch: pytest.MonkeyP
         runpy.run_path(str(program))
     assert caught.value.code == 2
     assert "needs Python 3.11 or later; this is 3.10" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", ["--version >/dev/full", "--help >/dev/full", "status --help >/dev/full", "--version >&-"])
+def test_words_that_cannot_be_written_are_one_line_and_exit_code_1(words: str, unbuffered: str) -> None:
+    command = f'exec "{sys.executable}" "{TOP / "esnet_collector.py"}" {words}'
+    ended = subprocess.run(
+        ["/bin/sh", "-c", command],
+        env={"PYTHONUNBUFFERED": unbuffered},
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert "stdout cannot be written: No space left" in line or "stdout was closed" in line
