@@ -209,11 +209,10 @@ class Backfill:
             account = past.publish(request.begin_ms, end_ms)
         self._report(account, flow.unroutable)
         interfaces = f"{len(names):,} interface{'' if len(names) == 1 else 's'}"
-        silent = len(series) - len(account.heard)
-        self._say(
-            f"Published {account.points:,} points of {interfaces} in {duration(time.monotonic() - began)};"
-            f" {silent:,} of {len(series):,} series had none."
-        )
+        silent = f"; {len(series) - len(account.heard):,} of {len(series):,} series had none"
+        if account.left_from_ms is not None:
+            silent = ""  # who was not asked for all of it may have had some
+        self._say(f"Published {account.points:,} points of {interfaces} in {duration(time.monotonic() - began)}{silent}.")
         return account
 
     def _is_there(self) -> bool:

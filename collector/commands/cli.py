@@ -14,8 +14,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from collector.commands import arguments
-from collector.core.errors import CollectorError, ConfigurationError
+from collector.commands import arguments, ending
+from collector.commands.ending import DONE, FAILED, USAGE
+from collector.core.errors import ConfigurationError
 from collector.watch import logs
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-DONE, FAILED, USAGE = 0, 1, 2
 NEW_OBJECTS = 10_000
 """Python looks for cycles of garbage after so many new objects. With its default, 700, that took a quarter of the CPU of a cycle
 whose answers are parsed into millions of them; none of these is in a cycle."""
@@ -45,18 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = COMMANDS[command](given)
     except SystemExit as end:  # argparse: --help, --version, a usage error
         code = end.code if isinstance(end.code, int) else USAGE
-    except ConfigurationError as error:
-        for problem in error.problems:
-            log.error("%s", problem)
-        code = USAGE
-    except CollectorError as error:
-        log.error("%s", error)
-        code = FAILED
     except KeyboardInterrupt:
         code = DONE if command in ("run", "demo") else INTERRUPTED
     except Exception as error:  # the main thread's top
         unwritten = error if _is_of_a_stream(error) else None
-        code = FAILED if unwritten else _unexpected(error)
+        code = FAILED if unwritten else ending.failure(error)
     return _flush_stdout(code, unwritten)
 
 
@@ -67,15 +60,6 @@ def _is_of_a_stream(error: Exception) -> bool:
 def _wanted_log_format(values: Mapping[str, str]) -> str:
     """LOG_FORMAT as it is set, however wrong the other settings may be; text when it is wrong itself."""
     return "json" if values.get("LOG_FORMAT", "").strip().casefold() == "json" else "text"
-
-
-def _unexpected(error: Exception) -> int:
-    package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
-    if package not in ("", "collector"):
-        log.error("the package %s is not installed: pip install -r requirements.txt", package)
-        return USAGE
-    log.error("ended by an unexpected error", exc_info=error)
-    return FAILED
 
 
 def _prepare_stdout() -> None:

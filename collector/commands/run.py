@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from collector import __version__
-from collector.commands import signals, wiring
+from collector.commands import ending, signals, wiring
 from collector.commands.connecting import CONNECT_DELAYS_S, wait_for_systems
 from collector.commands.resume import backfill_command
 from collector.commands.schedule import Schedule
@@ -32,12 +32,14 @@ ONCE_PATIENCE_S = 30.0
 GLANCE_S = 1.0
 """Between cycles the loop looks about so often: at the lock, and to say that it turns."""
 CLOSE_S = 1.0
+SHOWN_REASONS = 3
+"""Of a cycle, in the log's last line; each has a line of its own before."""
 
 
 def run(
     config: Config, *, once: bool = False, sqlite: str | None = None, to_stdout: bool = False, env_file: str | None = None
 ) -> int:
-    """Collect, for ever or one cycle; the exit code. Raises ConfigurationError before the first cycle only."""
+    """Collect, for ever or one cycle; the exit code. Who is killed leaves no last line in the log."""
     stop, counters = Stop(), Counters()
     signals.install(stop)  # before the first line of the log, which may hang
     places = wiring.places(config, sqlite, to_stdout)
@@ -50,24 +52,24 @@ def run(
         log.warning("%s", warning)
     if not wiring.alarm_rules(config).possible:
         log.info("no alarm when the source falls silent: LATE_DATA is not longer than 2 x POLL_INTERVAL + 600 s")
-    source = wiring.source(config, stop, counters, once=once)
-    store = wiring.store(config, sqlite, stop, counters)
-    publisher = wiring.publisher(config, to_stdout, stop, counters)
-    command = partial(backfill_command, sqlite=sqlite, to_stdout=to_stdout, env_file=env_file)
-    identity = wiring.identity(config, places)
-    code = Daemon(config, source, store, publisher, stop, counters, once=once, backfill=command, identity=identity).serve()
-    reason = _reason(code, once)
+    try:
+        daemon = Daemon(
+            config,
+            wiring.source(config, stop, counters, once=once),
+            wiring.store(config, sqlite, stop, counters),
+            wiring.publisher(config, to_stdout, stop, counters),
+            stop,
+            counters,
+            once=once,
+            backfill=partial(backfill_command, sqlite=sqlite, to_stdout=to_stdout, env_file=env_file),
+            identity=wiring.identity(config, places),
+        )
+        code = daemon.serve()
+        reason = signals.taken() or daemon.reason
+    except Exception as error:  # the main thread's top: the log's last line comes after what is said of the error
+        code, reason = ending.failure(error), ending.reason(error)
     log.log(logging.ERROR if code else logging.INFO, "collector ended exit_code=%d reason=%r", code, reason)
     return code
-
-
-def _reason(code: int, once: bool) -> str:
-    """Why `run` has ended, for the log's last line; an exception has a line of its own, and who was killed has none."""
-    if signal := signals.taken():
-        return signal
-    if once:
-        return "failed, or left something for the next cycle" if code else "its one cycle is done"
-    return "unexpected error" if code else "nobody reads stdout"
 
 
 class Daemon:
@@ -103,6 +105,8 @@ class Daemon:
         self._now = now or wall
         self.done = 0
         """Cycles that have ended."""
+        self.reason = "its cycles are done"
+        """Why `serve` has ended, unless by a signal or an exception."""
         self._give_up_at = monotonic() + ONCE_PATIENCE_S if once else math.inf
         self._state = CollectorState(
             {System.SOURCE: source.outage, System.DATABASE: store.outage, System.BROKER: publisher.outage},
@@ -130,6 +134,8 @@ class Daemon:
             web.start()
         try:
             code = self._work()
+            if self._stop.is_set():
+                self.reason = ending.reason(self._stop.failure) if self._stop.failure else "nobody reads stdout"
         finally:
             self._stop.set()
             self._store.close()
@@ -179,7 +185,7 @@ class Daemon:
             except UnavailableError:
                 delay = next(delays)
             except ConfigurationError:
-                if first:
+                if first and self._state.role is not Role.STANDBY:
                     raise
                 delay = next(delays)
             self._pause(max(delay, GLANCE_S / 10))
@@ -197,10 +203,12 @@ class Daemon:
         if self._stop.is_set():
             return 0
         if self._state.role is Role.STANDBY:
+            self.reason = "another collector is at work"
             log.error("gave up, another collector is at work patience_seconds=%.0f", ONCE_PATIENCE_S)
         else:
             outages = [each for each in (self._store.outage, self._publisher.outage) if each.down or not each.up_once]
             names = " and ".join(each.dependency for each in outages)
+            self.reason = "; ".join(f"{each.dependency}: {each.last_error or 'not ready'}" for each in outages)
             log.error("gave up waiting for=%r patience_seconds=%.0f", names, ONCE_PATIENCE_S)
         return 1
 
@@ -216,7 +224,8 @@ class Daemon:
                 continue
             delays = growing(*CONNECT_DELAYS_S)
             self.done += 1
-            code = int(self._once and report.left_over)
+            if self._once and report.left_over:
+                code, self.reason = 1, "; ".join(report.texts[:SHOWN_REASONS]) or f"the cycle is {report.outcome}"
             if self._cycles is not None and self.done >= self._cycles:
                 break
             self._wait_for(due, at_once=report.outcome is not CycleOutcome.COMPLETE and report.outstanding > 0)

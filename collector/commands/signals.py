@@ -31,7 +31,7 @@ def install(stop: Stop, code: int = 0) -> None:
     """Let signals set `stop`; to be called in the main thread. `code` is the exit code of the command when it is stopped."""
     # The main thread may be interrupted while it holds the very lock that setting the event takes, and would wait for itself
     # for ever: so another thread sets it. To put into a SimpleQueue is safe in a handler.
-    signalled: queue.SimpleQueue[None] = queue.SimpleQueue()
+    signalled: queue.SimpleQueue[int] = queue.SimpleQueue()
     first_at: float | None = None
 
     def handle(number: int, _frame: FrameType | None) -> None:
@@ -39,13 +39,18 @@ def install(stop: Stop, code: int = 0) -> None:
         if first_at is None:
             first_at = time.monotonic()
             _taken.append(number)
-            signalled.put(None)
+            signalled.put(number)
         elif time.monotonic() - first_at > TOGETHER_S:
+            signalled.put(number)
+            time.sleep(LAST_WORDS_S)  # the other thread ends it; this one may be in the middle of a line of the log
             os._exit(128 + number)
 
     def relay() -> None:
         signalled.get()
         stop.set()
+        number = signalled.get()
+        log.warning("collector ended exit_code=%d reason=%r", 128 + number, f"a second signal, {signal.Signals(number).name}")
+        os._exit(128 + number)
 
     threading.Thread(target=relay, name="signals", daemon=True).start()
     threading.Thread(target=_guard, args=(stop, code), name="guard", daemon=True).start()
@@ -59,8 +64,10 @@ def _guard(stop: Stop, code: int) -> None:
         pass
     threading.Event().wait(LAST_RESORT_S)
     # in a thread of its own: the log itself may be what hangs, because nobody reads it
-    line = ("gave up waiting for what hangs, ending now seconds=%.1f signal=%s", LAST_RESORT_S, taken())
+    code = 1 if stop.failure else code
+    reason = f"{taken() or 'a stop'}, and something hangs after {LAST_RESORT_S:.1f} s"
+    line = ("collector ended exit_code=%d reason=%r", code, reason)
     words = threading.Thread(target=log.warning, args=line, name="last words", daemon=True)
     words.start()
     words.join(LAST_WORDS_S)
-    os._exit(1 if stop.failure else code)
+    os._exit(code)

@@ -125,7 +125,9 @@ class TestDone:
                 assert child.stdout.readline().startswith("{")
                 child.stdout.close()
                 assert child.wait(30) == 0
-                assert "Traceback" not in child.stderr.read()
+                log = child.stderr.read()
+                assert "Traceback" not in log
+                assert log.splitlines()[-1].endswith("INFO collector ended exit_code=0 reason='nobody reads stdout'")
 
     @pytest.mark.parametrize("number", [None, signal.SIGINT, signal.SIGTERM])
     def test_demo(self, tmp_path: Path, number: int | None) -> None:
@@ -308,7 +310,8 @@ class TestUsage:
         for words in (("run", "--once"), ("run",)):
             collector = rig.start(*words)
             assert collector.wait() == 2
-            assert collector.log_lines("errors_until")
+            assert len(collector.log_lines("errors_until")) == 1
+            assert " ERROR collector ended exit_code=2 reason=" in collector.log.splitlines()[-1]
 
     def test_a_metrics_port_that_is_taken(self, new_rig: NewRig) -> None:
         rig = new_rig(4)

@@ -259,6 +259,15 @@ def test_series_without_points_are_counted_at_the_end(capsys: pytest.CaptureFixt
     assert capsys.readouterr().out.splitlines()[-1].endswith("; 2 of 4 series had none.")
 
 
+def test_series_without_points_are_not_counted_where_some_of_the_range_is_left(capsys: pytest.CaptureFixture[str]) -> None:
+    systems = Systems(active(1), active(2), RECORD_TYPES="traffic")
+    failing(systems, resource(1))
+    assert systems.run() == 1
+    printed = capsys.readouterr().out
+    assert "Published 6 points of 2 interfaces in " in printed
+    assert "had none" not in printed
+
+
 def test_series_that_fails_asks_for_half_as_much_down_to_a_quarter_of_an_hour_and_is_then_given_up() -> None:
     systems = Systems(active(1), active(2), RECORD_TYPES="traffic")
     failures = failing(systems, resource(1))

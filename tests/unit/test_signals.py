@@ -30,6 +30,17 @@ def test_second_signal_ends_the_program_at_once_with_its_number() -> None:
     assert ended(second) == 128 + 2
 
 
+def test_second_signal_is_the_last_line_of_the_log() -> None:
+    program = (
+        "import logging\nlogging.basicConfig(format='%(message)s')\nsignal.raise_signal(signal.SIGTERM)\n"
+        "signals.time.monotonic = lambda: 1e12\nsignal.raise_signal(signal.SIGINT)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", BEGINNING + program], cwd=ROOT, timeout=20, stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (130, "collector ended exit_code=130 reason='a second signal, SIGINT'\n")
+
+
 def test_signals_within_a_second_count_as_one() -> None:
     both = "signal.raise_signal(signal.SIGTERM)\nsignal.raise_signal(signal.SIGHUP)\n"
     assert ended(f"{both}stop.wait(10)\nraise SystemExit(0 if signals.taken() == 'SIGTERM' else 1)") == 0
