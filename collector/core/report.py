@@ -104,6 +104,8 @@ class CycleReport:
     untrusted: int = 0
     settled_ms: int = 0
     """Up to where this cycle collects."""
+    settle_ms: int = 0
+    """SETTLE_DELAY: how long after the fact the source's points are complete."""
     interface_messages: int = 0
     """Confirmed ones; so are the points."""
     points: int = 0
@@ -144,7 +146,8 @@ class CycleReport:
         return any(each.kind in (ReasonKind.FAILURE, ReasonKind.DEPENDENCY) for each in self.reasons)
 
     def line(self) -> Fields:
-        """The figures by name, for the log."""
+        """The figures by name, for the log; the lag is that of the metrics and of the page at the cycle's end."""
+        complete_ms = self.start_ms + round(self.seconds * 1000) - self.settle_ms
         figures = {
             "outcome": "running" if self.outcome is None else self.outcome.value,
             "seconds": round(self.seconds, 1),
@@ -161,6 +164,6 @@ class CycleReport:
             "outstanding": self.outstanding,
             "idle": self.idle,
             "database_seconds": round(self.database_s, 2),
-            **{f"lag_{each}": max(0, self.settled_ms - reached.worst_ms) // 1000 for each, reached in self.reached.items()},
+            **{f"lag_{each}": max(0, complete_ms - reached.worst_ms) // 1000 for each, reached in self.reached.items()},
         }
         return Fields(figures)

@@ -90,7 +90,7 @@ class Cycle:
 
         Raises UnavailableError and ConfigurationError of the store; what is confirmed by then is written by the next pass.
         """
-        report = CycleReport(start_ms=now_ms, newest_ms=self._windows.newest_ms)
+        report = CycleReport(start_ms=now_ms, settle_ms=self._rules.plan.settle_ms, newest_ms=self._windows.newest_ms)
         began, database_began_s = self._monotonic(), self._store.database_s
         self._begun(report)
         self._beat()

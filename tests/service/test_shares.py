@@ -69,8 +69,10 @@ def assert_undisturbed(collector: Collector, since: int) -> None:
     cycles = collector.cycles()[since:]
     assert cycles
     for each in cycles:
-        figures = [each[key] for key in ("outcome", "listed", "outstanding", "retired", "lag_traffic")]
-        assert figures == ["complete", cycles[0]["active"], "0", "0", "0"], collector.tail()
+        figures = [each[key] for key in ("outcome", "listed", "outstanding", "retired")]
+        assert figures == ["complete", cycles[0]["active"], "0", "0"], collector.tail()
+        # what came since the minute at which it collected up to its end is not due yet
+        assert int(each["lag_traffic"]) <= 60 + float(each["seconds"]), collector.tail()
     assert not collector.log_lines("cycle failed|not available|the lock|took over"), collector.tail()
 
 

@@ -4,9 +4,11 @@ import pytest
 
 from collector.core.model import RecordType
 from collector.core.report import CycleOutcome, CycleReport, Reached, Reason, ReasonKind, WindowOutcome
+from collector.watch.state import CollectorState
 from tests.fakes import NOW_MS
 
-SETTLED_MS = NOW_MS - 900_000
+SETTLE_MS = 900_000
+SETTLED_MS = NOW_MS - SETTLE_MS
 
 
 def report(outcome: CycleOutcome = CycleOutcome.COMPLETE, reasons: tuple[str, ...] = ()) -> CycleReport:
@@ -38,16 +40,26 @@ def test_line_names_every_figure_once_and_windows_by_outcome() -> None:
         done=5,
         windows={WindowOutcome.DONE: 3, WindowOutcome.EMPTY: 2, WindowOutcome.LOST: 0},
         outstanding=4,
-        settled_ms=SETTLED_MS,
+        settle_ms=SETTLE_MS,
         reached={RecordType.TRAFFIC: Reached(SETTLED_MS - 960_400, SETTLED_MS - 60_000, 9)},
     )
     line = str(made.line())
     figures = dict(each.split("=") for each in line.split())
     assert len(figures) == len(line.split())
     expected = {"outcome": "cut", "seconds": "12.3", "listed": "9", "points": "90", "windows": "5", "windows_done": "3",
-                "windows_empty": "2", "outstanding": "4", "lag_traffic": "960"}  # fmt: skip
+                "windows_empty": "2", "outstanding": "4", "lag_traffic": "972"}  # fmt: skip
     assert expected.items() <= figures.items()
     assert "windows_lost" not in figures
+
+
+def test_line_s_lag_is_that_of_the_metrics_at_the_cycle_s_end() -> None:
+    made = CycleReport(start_ms=NOW_MS, seconds=12.34, settle_ms=SETTLE_MS, settled_ms=SETTLED_MS - 30_000)
+    reached = Reached(SETTLED_MS - 30_000, SETTLED_MS, 9)
+    made.reached = {RecordType.TRAFFIC: reached, RecordType.ERRORS: Reached(NOW_MS, NOW_MS, 9)}
+    state = CollectorState({}, 900, SETTLE_MS / 1000)
+    lag_s = state.snapshot().lag_s(reached.worst_ms, NOW_MS + 12_340)
+    assert lag_s == pytest.approx(42.34)
+    assert "lag_traffic=42 lag_errors=0" in str(made.line())
 
 
 def test_line_says_that_the_listing_failed() -> None:
