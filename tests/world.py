@@ -88,7 +88,11 @@ class World:
         self.poll_s = poll_s
         self.step_s = 0.0
         """How far the clock goes on each time that the cycle's loop turns."""
+        self.on_turn: Callable[[], None] = lambda: None
+        """Done each time that the cycle's loop turns."""
         self._turns = 0
+        self.reports: list[CycleReport] = []
+        """Of all cycles that have begun."""
         self.journal: list[str] = []
         """What was asked of the source and the store, in order."""
         self.clock, self.stop, self.counters = Clock(), Stop(), Counters()
@@ -125,7 +129,8 @@ class World:
         announcements = Announcements(86_400.0, self.counters, self.clock.monotonic, self.limited)
         self.cycle = Cycle(
             self.source, self.store, self.publisher, self.flow, self.pipeline, self.states, announcements, self.rules,
-            self.counters, self.limited, self.stop, beat=self._count_turns, monotonic=self.clock.monotonic,
+            self.counters, self.limited, self.stop, monotonic=self.clock.monotonic,
+            begun=self.reports.append, beat=self._count_turns,
         )  # fmt: skip
 
     def run(self, seconds: float = math.inf) -> CycleReport:
@@ -143,6 +148,7 @@ class World:
         self._turns += 1
         assert self._turns < MOST_TURNS, "the cycle hangs"
         self.clock.advance(self.step_s)
+        self.on_turn()
 
     def assert_room_is_free(self) -> None:
         """Every message that room was taken for has given it back."""

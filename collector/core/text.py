@@ -23,6 +23,11 @@ def printable(text: object, most: int | None = MOST_CHARACTERS) -> str:
     return _UNPRINTABLE.sub(_escaped, shown)
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 window`, `2 windows`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 

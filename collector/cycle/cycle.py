@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 from collector.core.contracts import Outcome, Publisher, Source, Store
 from collector.core.counters import Count, Counters
-from collector.core.errors import AnswerError, LockLostError, UnavailableError
+from collector.core.errors import AnswerError, CollectorError, LockLostError, UnavailableError
 from collector.core.limited_log import LimitedLog
-from collector.core.model import Held, Listing, Row, Series, Table
-from collector.core.report import CycleOutcome, CycleReport, ReasonKind, WindowOutcome
+from collector.core.model import Held, Listing, RecordType, Row, Series, Table
+from collector.core.report import CycleOutcome, CycleReport, Reached, ReasonKind, WindowOutcome
 from collector.core.share import Share
 from collector.core.shutdown import Stop
-from collector.core.text import printable
+from collector.core.text import counted, printable
 from collector.cycle.alarm import AlarmRules, silence
 from collector.cycle.checkpoints import Checkpoints
 from collector.cycle.cycle_windows import CycleWindows
@@ -80,7 +80,7 @@ class Cycle:
         self._rules, self._counters, self._limited, self._stop = rules, counters, limited, stop
         self._begun, self._beat, self._backfill, self._monotonic = begun, beat, backfill, monotonic
         self._checkpoints = Checkpoints(store, rules.plan.late_ms)
-        self._windows = CycleWindows(pipeline, flow, states, self._checkpoints, stop, beat=beat, monotonic=monotonic)
+        self._windows = CycleWindows(pipeline, flow, states, self._checkpoints, stop, counters, beat=beat, monotonic=monotonic)
         self._history = NameHistory(store)
         self._held = Held()
         """Names that the last listing lacked or had in excess, and that were left as they were."""
@@ -106,12 +106,15 @@ class Cycle:
                 self._announce(listing, until, report)
             del listing  # some 30 MB that the rest of the pass has no use for
             due, idle = self._plan(table, now_ms, report)
-            self._windows.collect(due, until, report)
+            self._windows.collect(due, until, report, lambda: self._reached(table, idle))
             self._conclude(table, idle, report)
+        except CollectorError:
+            # what the store's outage has kept from a try or from the table
+            report.outstanding = max(report.outstanding, report.planned - report.done)
+            raise
         finally:
             self._limited.conclude()
-            for outcome, count in report.windows.items():
-                self._counters.add(Count.WINDOWS, count, outcome)
+            self._windows.count(report)
             report.seconds = self._monotonic() - began
             report.database_s = self._store.database_s - database_began_s
         return self._counted(report)
@@ -223,14 +226,18 @@ class Cycle:
         idle = {span.series for span in left_out}
         active = _active(table)
         ids = {row.id for row in active}
+        # first, since whoever watches takes the other figures for as far as this
+        report.reached = self._reached(table, idle)
         report.idle, report.active, report.untrusted = len(idle), len(ids), len(table.untrusted)
         report.draining = len({span.series.row_id for span in (*chosen, *left_out)} - ids)
-        report.reached = self._states.reached(active, rules.record_types, idle)
         for record_type in rules.record_types:
             checkpoints = [row.checkpoints[record_type] for row in active if record_type in row.checkpoints]
             if checkpoints:
                 self._windows.newest_ms.setdefault(record_type, max(checkpoints))
         return chosen, idle
+
+    def _reached(self, table: Table, idle: set[Series]) -> dict[RecordType, Reached]:
+        return self._states.reached(_active(table), self._rules.plan.record_types, idle)
 
     def _say_skipped(self, due: list[Span]) -> None:
         skipped = [(span.skipped_from_ms, span.begin_ms) for span in due if span.skipped_from_ms is not None]
@@ -242,7 +249,7 @@ class Cycle:
         """How the pass ended: what failed it, and what it left."""
         record_types = self._rules.plan.record_types
         active = _active(table)
-        report.reached = self._states.reached(active, record_types, idle)
+        report.reached = self._reached(table, idle)
         source, broker = self._source, self._publisher.outage
         if source.outage.down:
             report.add(ReasonKind.DEPENDENCY, f"{source.name} is not available: {source.outage.last_error}")
@@ -252,8 +259,8 @@ class Cycle:
             report.add(ReasonKind.DEPENDENCY, f"{broker.dependency} is not available: {broker.last_error}")
         for key in self._flow.unroutable:
             report.add(ReasonKind.FAILURE, f"no queue takes messages with routing key {key}")
-        counted = {each: self._states.counted(active, each) for each in record_types}
-        for reason in silence(counted, source.name, self._rules.alarm):
+        answered = {each: self._states.counted(active, each) for each in record_types}
+        for reason in silence(answered, source.name, self._rules.alarm):
             report.add(ReasonKind.FAILURE, reason)
         self._say_left(len(active) * len(record_types) - len(idle), report)
 
@@ -261,15 +268,15 @@ class Cycle:
         """What was not done of the windows; `series` is how many are asked in most cycles."""
         windows, broker = report.windows, self._publisher.outage.dependency
         for outcome, what in (
-            (WindowOutcome.REFUSED, f"were refused by {broker}"),
-            (WindowOutcome.RETURNED, f"were returned by {broker}"),
-            (WindowOutcome.LOST, f"were not confirmed by {broker}"),
-            (WindowOutcome.MOVED, "are not done: their checkpoint was changed in the table meanwhile"),
+            (WindowOutcome.REFUSED, f"refused by {broker}"),
+            (WindowOutcome.RETURNED, f"returned by {broker}"),
+            (WindowOutcome.LOST, f"not confirmed by {broker}"),
+            (WindowOutcome.MOVED, "not done: the checkpoint was changed in the table meanwhile"),
         ):
             if windows[outcome]:
-                report.add(ReasonKind.LEFT, f"{windows[outcome]} windows {what}")
+                report.add(ReasonKind.LEFT, f"{counted(windows[outcome], 'window')} {what}")
         if report.outstanding:
-            report.add(ReasonKind.NO_TRY, f"{report.outstanding} windows got no try")
+            report.add(ReasonKind.NO_TRY, f"{counted(report.outstanding, 'window')} got no try")
         tried = sum(windows.values())
         got_through = any(windows[each] for each in (WindowOutcome.DONE, WindowOutcome.EMPTY, WindowOutcome.MOVED))
         # a few that fail by themselves and are due more often than the others are no failure of the whole

@@ -3,12 +3,14 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from collector.core.counters import Count, Counters
 from collector.core.errors import CollectorError
 from collector.core.model import RecordType, Series
-from collector.core.report import MOST_FAILING, CycleReport, ReasonKind, WindowOutcome
+from collector.core.report import MOST_FAILING, CycleReport, Reached, ReasonKind, WindowOutcome
 from collector.core.shutdown import Stop
+from collector.core.text import counted
 from collector.cycle.checkpoints import Checkpoints
 from collector.cycle.collection import Collection
 from collector.cycle.flow_control import FlowControl
@@ -37,6 +39,7 @@ class CycleWindows:
         states: SeriesStates,
         checkpoints: Checkpoints,
         stop: Stop,
+        counters: Counters,
         *,
         beat: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
@@ -46,6 +49,7 @@ class CycleWindows:
         self._states = states
         self._checkpoints = checkpoints
         self._stop = stop
+        self._counters = counters
         self._beat = beat
         self._monotonic = monotonic
         self.newest_ms: dict[RecordType, int] = {}
@@ -54,22 +58,27 @@ class CycleWindows:
         self._failures: Counter[str] = Counter()
         self._failing: Counter[str] = Counter()
         """Failed windows of this cycle, by the reason and by the interface."""
+        self._counted: Counter[WindowOutcome] = Counter()
+        """Windows of this cycle that the metrics have."""
 
     def begin(self) -> None:
         """A new cycle."""
         self._said = self._monotonic()
         self._failures.clear()
         self._failing.clear()
+        self._counted.clear()
 
-    def collect(self, due: list[Span], until: float, report: CycleReport) -> None:
-        """Every series' first window, then every series' second, and so on.
+    def collect(
+        self, due: list[Span], until: float, report: CycleReport, reached: Callable[[], Mapping[RecordType, Reached]]
+    ) -> None:
+        """Every series' first window, then every series' second, and so on; `reached` tells up to when the series are answered.
 
         Raises UnavailableError and ConfigurationError of the store; what is confirmed by then is written by the next cycle.
         """
         collection = Collection(self._pipeline, self._states, due)
         while collection.left and not self._stop.is_set() and self._monotonic() < until:
             report.planned += len(collection.left)
-            self._round(collection, until, report)
+            self._round(collection, until, report, reached)
             if collection.unasked:
                 break
             collection.drop(collection.unanswered)
@@ -86,12 +95,21 @@ class CycleWindows:
         """Say in the report which windows were not done, and why."""
         report.failing = tuple(self._failing.most_common(MOST_FAILING))
         for reason, count in self._failures.most_common(MOST_REASONS):
-            report.add(ReasonKind.LEFT, f"{count} window{'s' * (count != 1)} failed: {reason}")
+            report.add(ReasonKind.LEFT, f"{counted(count, 'window')} failed: {reason}")
         if len(self._failures) > MOST_REASONS:
             rest = self._failures.total() - sum(count for _, count in self._failures.most_common(MOST_REASONS))
-            report.add(ReasonKind.LEFT, f"{rest} windows failed for other reasons")
+            report.add(ReasonKind.LEFT, f"{counted(rest, 'window')} failed for other reasons")
 
-    def _round(self, collection: Collection, until: float, report: CycleReport) -> None:
+    def count(self, report: CycleReport) -> None:
+        """Have the metrics count what has got its outcome since the last call."""
+        for outcome, number in report.windows.items():
+            if number > self._counted[outcome]:
+                self._counters.add(Count.WINDOWS, number - self._counted[outcome], outcome)
+                self._counted[outcome] = number
+
+    def _round(
+        self, collection: Collection, until: float, report: CycleReport, reached: Callable[[], Mapping[RecordType, Reached]]
+    ) -> None:
         failure: CollectorError | None = None
         written = self._monotonic()
         for results in collection.round(until):
@@ -105,21 +123,24 @@ class CycleWindows:
             if failure is None and at - written >= ADVANCE_S:
                 try:
                     collection.drop(self.write(report))
+                    report.reached = reached()
                 except CollectorError as error:
                     # what is in flight lands first, so that the next cycle finds the way clear and knows what is confirmed
                     failure = error
                     self._flow.shut()
                 written = at
+            self.count(report)
         if failure:
             raise failure
         collection.drop(self.write(report))
+        self.count(report)
 
     def _note(self, result: WindowResult, report: CycleReport) -> None:
         window, series = result.window, result.window.series
         report.done += 1
         log.debug(
-            "window ended outcome=%s points=%d name=%s record_type=%s begin=%d end=%d",
-            result.outcome, result.points, series.name, series.record_type, window.begin_ms, window.end_ms,
+            "window ended outcome=%s points=%d seconds=%.3f name=%s record_type=%s begin=%d end=%d",
+            result.outcome, result.points, result.seconds, series.name, series.record_type, window.begin_ms, window.end_ms,
         )  # fmt: skip
         if result.answered:
             report.points += result.points

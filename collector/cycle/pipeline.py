@@ -13,7 +13,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from collector.core.contracts import Batch, Fetched, Outcome, Publisher, Source
@@ -64,6 +64,8 @@ class WindowResult:
     failure: str = ""
     shorten: bool = True
     """With a failure: whether the series' next window should be shorter."""
+    seconds: float = field(default=0.0, compare=False)
+    """From its admission to its outcome."""
 
     @property
     def answered(self) -> bool:
@@ -138,11 +140,15 @@ class Pipeline:
     ) -> Iterator[list[WindowResult]]:
         """Fetch windows and publish their points; `places` says how many messages to expect of a window."""
         inbox: _Inbox[WindowResult] = _Inbox()
-        intake = _Intake(self._flow, self._traffic_key, places, lambda fetched, taken: self._publish(fetched, taken, inbox))
+
+        def publish(fetched: Fetched, taken: int, admitted: float) -> None:
+            self._publish(fetched, taken, admitted, inbox)
+
+        intake = _Intake(self._flow, self._traffic_key, places, publish, self._monotonic)
         return self._results(lambda: self._source.fetch(windows, intake, until), inbox, until)
 
-    def _publish(self, fetched: Fetched, taken: int, inbox: "_Inbox[WindowResult]") -> None:
-        """Publish an answer's points; `taken` are the places that it has in the bounded buffer."""
+    def _publish(self, fetched: Fetched, taken: int, admitted: float, inbox: "_Inbox[WindowResult]") -> None:
+        """Publish an answer's points; `taken` are its places in the bounded buffer, which it has had since `admitted`."""
         window, record_type = fetched.window, fetched.window.series.record_type
         selection = select(fetched.points, window)
         self._note_rejected(window, selection)
@@ -155,14 +161,15 @@ class Pipeline:
             else:
                 outcome = WindowOutcome.EMPTY if selection.newest_ms is None else WindowOutcome.DONE
                 result = WindowResult(window, outcome, newest_ms=selection.newest_ms)
-            inbox.note(result)
+            inbox.note(replace(result, seconds=self._monotonic() - admitted))
             return
 
         def done(outcome: Outcome) -> None:
             if count := _POINTS.get(outcome):
                 self._counters.add(count, points, record_type)
             self._flow.settle(self._traffic_key, outcome, points)
-            inbox.land(WindowResult(window, _WINDOWS[outcome], points, selection.newest_ms))
+            seconds = self._monotonic() - admitted
+            inbox.land(WindowResult(window, _WINDOWS[outcome], points, selection.newest_ms, seconds=seconds))
 
         self._counters.add(Count.POINTS_PUBLISHED, points, record_type)
         inbox.expect()
@@ -227,28 +234,34 @@ class _Intake:
     """Implements contracts.Intake for one fetch."""
 
     def __init__(
-        self, flow: FlowControl, key: str, places: Callable[[Window], int], publish: Callable[[Fetched, int], None]
+        self,
+        flow: FlowControl,
+        key: str,
+        places: Callable[[Window], int],
+        publish: Callable[[Fetched, int, float], None],
+        monotonic: Callable[[], float],
     ) -> None:
-        self._flow, self._key, self._places, self._publish = flow, key, places, publish
-        self._taken: dict[Window, int] = {}
-        """The places of each window that is admitted and not delivered yet."""
+        self._flow, self._key, self._places, self._publish, self._monotonic = flow, key, places, publish, monotonic
+        self._taken: dict[Window, tuple[int, float]] = {}
+        """The places of each window that is admitted and not delivered yet, and since when."""
 
     def admit(self, windows: Sequence[Window]) -> int:
         """See contracts.Intake."""
         places = [self._places(window) for window in windows]
         admitted = self._flow.admit(self._key, places)
-        self._taken.update(zip(windows[:admitted], places, strict=False))
+        at = self._monotonic()
+        self._taken.update((window, (taken, at)) for window, taken in zip(windows[:admitted], places, strict=False))
         return admitted
 
     def release(self, windows: Sequence[Window]) -> None:
         """See contracts.Intake."""
         for window in windows:
-            self._flow.resize(self._taken.pop(window), 0)
+            self._flow.resize(self._taken.pop(window)[0], 0)
             self._flow.settle(self._key, None, 0)
 
     def deliver(self, fetched: Fetched) -> None:
         """See contracts.Intake."""
-        self._publish(fetched, self._taken.pop(fetched.window))
+        self._publish(fetched, *self._taken.pop(fetched.window))
 
 
 class _Inbox(Generic[_Result]):

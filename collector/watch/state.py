@@ -186,7 +186,7 @@ class CollectorState:
             self._running = None
             self._reports.append(report)
             self._latest = report
-            self._figures = report if report.reached else self._figures
+            self._figures = report if _has_figures(report) else self._figures
             self._newest_ms = _newest(self._newest_ms, report)
             if completed(report):
                 self._awaited_since = self._beat
@@ -214,12 +214,17 @@ class CollectorState:
                 reports=tuple(self._reports),
                 latest=self._latest,
                 running=running,
-                figures=running if running and running.reached else self._figures,
+                figures=running if running and _has_figures(running) else self._figures,
                 newest_ms=_newest(self._newest_ms, running) if running else dict(self._newest_ms),
                 dependencies=tuple(_dependency(system, outage) for system, outage in self._outages.items()),
                 holder=self._holder,
                 shares_free=self._shares_free,
             )
+
+
+def _has_figures(report: CycleReport) -> bool:
+    """Whether the cycle came as far as reading the table; in the first of all nothing is reached for a while then."""
+    return bool(report.reached or report.active)
 
 
 def _copied(report: CycleReport) -> CycleReport:

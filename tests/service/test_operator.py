@@ -76,7 +76,7 @@ def test_a_checkpoint_that_is_rewound_in_mid_cycle_stays_and_is_collected_again(
     )
     rig.table.sql("UPDATE esnet_interfaces SET traffic_until = %s WHERE name = %s", (str(rewound), name))
     rig.behaviour.latency_s = 0
-    collector.wait_for_log("1 windows are not done: their checkpoint was changed in the table meanwhile")
+    collector.wait_for_log("1 window not done: the checkpoint was changed in the table meanwhile")
     collect(rig, collector)
     assert collector.terminate() == 0
     counts = rig.check()

@@ -54,7 +54,7 @@ def test_checkpoint_stays_when_one_of_three_points_is_nacked(nacked: int) -> Non
     report = world.run()
     assert world.checkpoints() == [0, BEHIND]
     assert report.outcome is CycleOutcome.COMPLETE
-    assert report.texts == ("1 windows were refused by RabbitMQ",)
+    assert report.texts == ("1 window refused by RabbitMQ",)
 
 
 @pytest.mark.parametrize("outcome", [RETURNED, REFUSED, LOST])

@@ -12,6 +12,7 @@ from collector.core.errors import AnswerError, CollectorError, UnavailableError
 from collector.core.model import LAST_MS, RecordType, Row, UntrustedRow, Window
 from collector.core.report import CycleOutcome, CycleReport
 from collector.core.share import Share
+from collector.cycle.cycle_windows import ADVANCE_S
 from tests.fakes import HOUR_MS, MINUTE_MS, NOW_MS, interface, no_points, resource, three_points
 from tests.world import INTERFACES, SETTLED_MS, TRAFFIC, World, behind, happened, hurry
 
@@ -272,6 +273,43 @@ def test_report_s_line_and_counts_tell_the_same() -> None:
     assert counted == report.windows
     assert world.counters.get(Count.CYCLES, "complete") == 1
     assert "windows=4 windows_done=2 windows_empty=1 windows_failed=1" in str(report.line())
+
+
+def test_windows_are_counted_and_series_seen_while_the_first_cycle_runs() -> None:
+    world = World(behind(3, checkpoint=False), max_window_ms=12 * HOUR_MS)
+    seen: list[tuple[int, int]] = []
+
+    def look() -> None:
+        report = world.reports[-1]
+        reached = report.reached.get(RecordType.TRAFFIC)
+        seen.append((world.counters.get(Count.WINDOWS, "done"), reached.series if reached else 0))
+
+    world.on_turn, world.step_s = look, ADVANCE_S
+    world.run()
+    assert (0, 0) in seen
+    assert (3, 3) in seen
+    assert world.counters.get(Count.WINDOWS, "done") == 9
+
+
+def test_cycle_that_the_store_ends_leaves_what_was_planned_and_not_done() -> None:
+    world = World(behind(3))
+
+    def lost() -> None:
+        world.store.writer = False
+
+    world.on_answer(2, lost)
+    world.step_s = ADVANCE_S
+    with pytest.raises(CollectorError):
+        world.run()
+    report = world.reports[-1]
+    assert (report.planned, report.done + report.outstanding) == (3, 3)
+    assert report.outstanding > 0
+
+
+def test_one_window_is_no_windows() -> None:
+    world = World(behind(1))
+    world.outcomes(Outcome.REFUSED)
+    assert "1 window refused by RabbitMQ" in world.run().texts
 
 
 def test_series_with_the_most_failures_are_named_first() -> None:

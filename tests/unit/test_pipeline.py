@@ -64,6 +64,15 @@ def test_each_window_s_points_go_out_as_one_batch_and_come_back_with_their_outco
     assert world.publisher.batches[0].messages == traffic_messages(ROWS[0].name, RecordType.TRAFFIC, points)
 
 
+def test_window_lasts_from_its_admission_to_its_outcome(world: World) -> None:
+    def points(window: Window) -> list[object] | str:
+        world.clock.advance(2.5)
+        return "status 500" if window is WINDOWS[0] else [] if window is WINDOWS[1] else [[window.begin_ms, 1, 2]]
+
+    world.source.points = points
+    assert [result.seconds for result in moved(world, WINDOWS[:3])] == [2.5] * 3
+
+
 @pytest.mark.parametrize("outcome", Outcome)
 def test_points_are_counted_by_outcome(world: World, outcome: Outcome) -> None:
     world.publisher.answer = lambda _batch: outcome

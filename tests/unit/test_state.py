@@ -165,6 +165,18 @@ def test_what_is_known_of_the_series_outlives_a_cycle_that_did_not_reach_the_tab
     assert snapshot.newest_ms == {RecordType.TRAFFIC: START_MS - 30_000}
 
 
+def test_first_cycle_shows_its_interfaces_before_a_series_is_answered(state: CollectorState) -> None:
+    running = CycleReport(start_ms=START_MS)
+    state.begin(running)
+    assert state.snapshot().figures is None
+    running.active = 9
+    figures = state.snapshot().figures
+    assert figures is not None
+    assert figures.active == 9
+    state.add(report(CycleOutcome.FAILED))
+    assert state.snapshot().figures is None
+
+
 def test_running_cycle_s_own_figures_come_first_and_the_newest_point_never_grows_older(state: CollectorState) -> None:
     state.add(reaching(START_MS - 60_000, START_MS))
     running = reaching(START_MS + 5, START_MS - 900_000)
