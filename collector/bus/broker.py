@@ -19,6 +19,9 @@ MESSAGE_FAULTS = frozenset({311, 406, 501, 502, 503, 505, 540})
 
 NO_CONFIRMS = "the broker does not offer publisher confirms, by which nothing is lost: see RMQ_HOST"
 
+WHERE = " (RMQ_HOST, RMQ_PORT)"
+"""What to look at when nobody answers there."""
+
 _CLOSED_BY_BROKER = re.compile(r"""ConnectionClosedByBroker: \((\d+)\) ["'](.*)["']""")
 
 
@@ -63,7 +66,8 @@ class Tries:
     @property
     def error(self) -> CollectorError:
         """Why none can be used: a ConfigurationError when the operator can mend one of the reasons."""
-        reason = "; ".join(dict.fromkeys(str(each) for each in self._errors))
+        said = list(dict.fromkeys(str(each) for each in self._errors))
+        reason = "; ".join([*(each.removesuffix(WHERE) for each in said[:-1]), *said[-1:]])
         refused = any(isinstance(each, ConfigurationError) for each in self._errors)
         return ConfigurationError(reason) if refused else UnavailableError(reason)
 
@@ -179,9 +183,9 @@ def _explain_loss(error: BaseException | None) -> str:
     if isinstance(error, ssl.SSLError):
         return f"TLS failed: {_text(error)} (RMQ_PORT, RMQ_TLS)"
     if isinstance(error, TimeoutError | workflow.AMQPConnectorStackTimeout | pika.exceptions.ConnectionOpenAborted):
-        return "no answer in time"
+        return f"no answer in time{WHERE}"
     if isinstance(error, OSError):
-        return _text(error)
+        return f"{_text(error)}{WHERE}"
     if isinstance(error, pika.exceptions.IncompatibleProtocolError):
         return "closed without speaking AMQP 0-9-1 (RMQ_PORT, RMQ_TLS)"
     if isinstance(error, pika.exceptions.AuthenticationError):

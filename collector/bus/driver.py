@@ -59,7 +59,8 @@ class BrokerConnection(pika.SelectConnection):  # type: ignore[misc]  # pika has
         try:
             super()._on_data_available(data_in)
         except Exception as error:  # whatever the bytes of a broken server raise; pika closes the connection for it
-            said = str(error) if isinstance(error, BrokenBrokerError) else f"the broker sent what cannot be read: {error!r}"
+            ours = isinstance(error, BrokenBrokerError)
+            said = str(error) if ours else f"the broker sent what cannot be read: {type(error).__name__} {error}"
             self.fault = self.fault or printable(said, 200)
             raise
 
@@ -85,9 +86,14 @@ def _check_unfinished(received: bytes) -> None:
     if received[:2] == TLS_ALERT:
         raise BrokenBrokerError("this port speaks TLS (RMQ_PORT, RMQ_TLS)")
     if received[:1] not in FRAME_TYPES + OTHER_VERSION:
-        raise BrokenBrokerError(f"this port does not speak AMQP 0-9-1 but {received[:20]!r} (RMQ_PORT, RMQ_TLS)")
+        raise BrokenBrokerError(f"this port does not speak AMQP 0-9-1 but '{_shown(received)}' (RMQ_PORT, RMQ_TLS)")
     if len(received) > MAX_FRAME_BYTES:
         raise BrokenBrokerError(f"the broker sent a frame of over {MAX_FRAME_BYTES} bytes")
+
+
+def _shown(received: bytes) -> str:
+    """The beginning of what came, for a person."""
+    return printable(bytes(received[:20]).decode("ascii", "replace"))
 
 
 def silence_pika() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pika.exceptions
 from pika.adapters.select_connection import IOLoop
 
-from collector.bus.broker import NO_CONFIRMS, Timing, explain, explain_channel, offers_confirms, parameters
+from collector.bus.broker import NO_CONFIRMS, WHERE, Timing, explain, explain_channel, offers_confirms, parameters
 from collector.bus.driver import BrokerConnection, silence_pika
 from collector.config.systems import RabbitSettings
 from collector.core.errors import CollectorError, ConfigurationError, UnavailableError
@@ -66,7 +66,7 @@ class _Look:
 
     def run(self, timeout_s: float) -> HostFinding:
         """Look, for so long at the most."""
-        self._error = UnavailableError(f"no answer within {timeout_s:.0f} s")
+        self._error = UnavailableError(f"no answer within {timeout_s:.0f} s{WHERE}")
         self._loop.activate_poller()
         try:
             wanted = parameters(self._settings, self._host, Timing())

@@ -37,7 +37,7 @@ def test_every_host_is_tried_and_stands_for_itself(vhost: Vhost) -> None:
     assert second.error is None
     assert isinstance(first.error, UnavailableError)
     assert "known" in str(first.error)
-    assert str(third.error) == "Connection refused"
+    assert str(third.error) == "Connection refused (RMQ_HOST, RMQ_PORT)"
 
 
 def test_a_user_who_may_not_publish_is_named_with_the_exchange(rabbit: RabbitServer, vhost: Vhost) -> None:

@@ -111,7 +111,7 @@ def test_a_broker_that_is_not_there_is_an_outage_with_the_reason(vhost: Vhost) -
     port = free_port()
     with publisher_on(vhost, ready=False, port=port) as publisher:
         wait_for(lambda: publisher.outage.down)
-        assert publisher.outage.last_error == f"127.0.0.1:{port}: Connection refused"
+        assert publisher.outage.last_error == f"127.0.0.1:{port}: Connection refused (RMQ_HOST, RMQ_PORT)"
         assert publisher.refusal is None
         sender = Sender(publisher)
         sender.send()

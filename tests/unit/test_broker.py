@@ -1,5 +1,6 @@
 """What an operator reads for each way in which pika says that there is no connection or no channel."""
 
+import socket
 import ssl
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from pika.adapters.utils.connection_workflow import (
     AMQPConnectorTransportSetupError,
 )
 
-from collector.bus.broker import Timing, Tries, explain, explain_channel, is_message_fault, parameters
+from collector.bus.broker import WHERE, Timing, Tries, explain, explain_channel, is_message_fault, parameters
 from collector.config.systems import RabbitSettings, Secret
 from collector.core.errors import CollectorError, ConfigurationError, NoExchangeError, UnavailableError
 
@@ -66,13 +67,14 @@ def wrapped(error: Exception) -> Any:
             UnavailableError,
             "closed by the broker: 530 NOT_ALLOWED - connection limit (1) is reached",
         ),
-        (wrapped(ConnectionRefusedError(111, "Connection refused")), UnavailableError, "Connection refused"),
-        (wrapped(TimeoutError("TCP connection attempt timed out: 'h'/(...)")), UnavailableError, "no answer in time"),
-        (wrapped(AMQPConnectorStackTimeout("Timeout while ...")), UnavailableError, "no answer in time"),
+        (wrapped(ConnectionRefusedError(111, "Connection refused")), UnavailableError, "Connection refused (RMQ_HOST, RMQ_PORT)"),
+        (wrapped(socket.gaierror(-2, "Name or service not known")), UnavailableError, f"Name or service not known{WHERE}"),
+        (wrapped(TimeoutError("TCP connection attempt timed out: 'h'/(...)")), UnavailableError, f"no answer in time{WHERE}"),
+        (wrapped(AMQPConnectorStackTimeout("Timeout while ...")), UnavailableError, f"no answer in time{WHERE}"),
         (
             AMQPConnectionWorkflowFailed([AMQPConnectorAMQPHandshakeError(pika.exceptions.ConnectionOpenAborted("..."))]),
             UnavailableError,
-            "no answer in time",
+            f"no answer in time{WHERE}",
         ),
         (
             AMQPConnectionWorkflowFailed([AMQPConnectorTransportSetupError(verification_failed())]),
@@ -167,11 +169,11 @@ def test_every_host_is_tried_once_and_all_their_reasons_are_told() -> None:
     settings = replace(SETTINGS, hosts=("a", "b", "c"))
     tries = Tries(settings)
     seen = [tries.first()]
-    while (following := tries.failed(seen[-1], UnavailableError("Connection refused"))) is not None:
+    while (following := tries.failed(seen[-1], UnavailableError("Connection refused (RMQ_HOST, RMQ_PORT)"))) is not None:
         seen.append(following)
     assert sorted(seen) == ["a", "b", "c"]
     assert type(tries.error) is UnavailableError
-    assert str(tries.error) == "; ".join(f"{host}:5672: Connection refused" for host in seen)
+    assert str(tries.error) == "; ".join(f"{host}:5672: Connection refused" for host in seen) + " (RMQ_HOST, RMQ_PORT)"
 
 
 def test_one_host_that_refuses_the_login_makes_it_the_operators_matter() -> None:

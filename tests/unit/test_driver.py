@@ -1,6 +1,7 @@
 """What is used of pika beyond its public interface: this fails when another version of pika has it otherwise."""
 
 import inspect
+import re
 import struct
 from typing import Any
 
@@ -78,7 +79,8 @@ def test_a_connection_can_be_dropped_at_any_moment(connected: tuple[BrokerConnec
 @pytest.mark.parametrize(
     ("sent", "said"),
     [
-        (b"HTTP/1.1 400", "does not speak AMQP 0-9-1 but b'HTTP/1.1 400'"),
+        (b"HTTP/1.1 400", "does not speak AMQP 0-9-1 but 'HTTP/1.1 400' "),
+        (b"J\0\0\0\x0a5.6\x1b\xff", "but 'J\\x00\\x00\\x00\\n5.6\\x1b\ufffd' "),
         (b"\x15\x03\x03\x00\x02\x02\x46", "speaks TLS"),
         (struct.pack(">BHI", 1, 0, 2**32 - 1) + b"\0" * MAX_FRAME_BYTES, "a frame of over"),
         (pika.frame.Header(1, MAX_CONTENT_BYTES + 1, pika.spec.BasicProperties()).marshal(), "a message of 2097153 bytes"),
@@ -89,7 +91,7 @@ def test_what_no_broker_sends_is_an_error_of_its_own(
     connected: tuple[BrokerConnection, Transport], sent: bytes, said: str
 ) -> None:
     connection, _ = connected
-    with pytest.raises(BrokenBrokerError, match=said):
+    with pytest.raises(BrokenBrokerError, match=re.escape(said)):
         connection._proto_data_received(sent)
     assert said in str(connection.fault)
 
@@ -98,7 +100,7 @@ def test_whatever_pika_raises_about_what_was_sent_is_kept_as_the_cause(connected
     connection, _ = connected
     with pytest.raises(KeyError):
         connection._proto_data_received(struct.pack(">BHII", 1, 0, 4, 0xFFFF_FFFF) + b"\xce")
-    assert connection.fault == "the broker sent what cannot be read: KeyError(4294967295)"
+    assert connection.fault == "the broker sent what cannot be read: KeyError 4294967295"
 
 
 def test_a_frame_may_come_in_pieces(connected: tuple[BrokerConnection, Transport]) -> None:
