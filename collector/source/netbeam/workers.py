@@ -146,6 +146,7 @@ class Workers:
             else:
                 batch.closed = batch.closed or not admitted
                 batch.put_back(window)
+                batch.sort(self._breaker.comes_last)  # in doubt it comes first only if its device has not failed
                 self._changed.notify_all()
         if ask:
             self._ask_for(batch, window, alone)
