@@ -1,16 +1,21 @@
 """What may stand on the command line. A usage error ends with exit code 2, as argparse does it."""
 
 import argparse
+import logging
 import math
+import os
 import re
 import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 from collector import __version__
 from collector.core.model import RecordType, is_time
+from collector.watch import logs
+
+log = logging.getLogger(__name__)
 
 LARGEST_COUNT = 100_000
 
@@ -24,10 +29,17 @@ DEMO_INTERFACES = 12
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's own passes over help and a version that could not be written."""
+    """argparse's own passes over help and a version that could not be written, and knows no log."""
 
     def _print_message(self, message: str, file: Any = None) -> None:
         (file or sys.stderr).write(message)
+
+    def error(self, message: str) -> NoReturn:
+        """As argparse's, but one line of JSON where the log is JSON."""
+        if logs.wanted_form(os.environ) == "json":
+            log.error("%s: %s", self.prog, message)
+            self.exit(2)
+        super().error(message)
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 CLOSE_S = 1.0
 SHOWN_REASONS = 5
+UNSAID_CUT_MS = 60_000
+"""A range that loses less at its end than this, as one up to now may, is cut without a word."""
 SLICE_MS = 3_600_000
 """The longest slice: what is published again when a stopped backfill goes on is an hour at the most."""
 
@@ -133,8 +135,8 @@ class Backfill:
         finally:
             if account.left_from_ms is not None:
                 again = f"; {account.again:,} points come again, with the same message_id" if account.again else ""
-                self._say(f"Part of the range was not published. This goes on from there{again}:")
-                self._say(self._request.command(account.left_from_ms))
+                self._say(f"Part of the range was not published. This goes on from there{again}:", logging.WARNING)
+                self._say(self._request.command(account.left_from_ms), logging.WARNING)
         return account.left_from_ms
 
     def _say_range(self, end_ms: int) -> None:
@@ -142,7 +144,7 @@ class Backfill:
         begin_ms = self._request.begin_ms
         length = duration((end_ms - begin_ms) / 1000)
         self._say(f"From {iso(begin_ms)} up to, not including, {iso(end_ms)}, in UTC: {length}.")
-        if end_ms < self._request.end_ms:
+        if end_ms < self._request.end_ms - UNSAID_CUT_MS:
             log.warning("the range is cut at %s: later points may be incomplete, by SETTLE_DELAY", iso(end_ms))
 
     def _prepare(self) -> list[str] | None:
@@ -197,8 +199,10 @@ class Backfill:
         request, end_ms = self._request, self._settled_end_ms()
         record_types = self._config.record_types if request.record_type is None else (request.record_type,)
         series = [Series(0, name, record_type) for name in names for record_type in record_types]
-        span = f"begin={iso(request.begin_ms)} end={iso(end_ms)}"
-        log.info("backfill begun interfaces=%d series=%d %s", len(names), len(series), span)
+        log.info(
+            "backfill begun interfaces=%d series=%d begin=%s end=%s",
+            len(names), len(series), iso(request.begin_ms), iso(end_ms),
+        )  # fmt: skip
         flow = wiring.flow_control(self._config, self._publisher, self._stop)
         way = wiring.pipeline(self._config, self._source, self._publisher, flow, self._stop, self._counters)
         began = time.monotonic()
@@ -226,18 +230,21 @@ class Backfill:
     def _report(self, account: Account, unroutable: list[str]) -> None:
         """Say what went wrong."""
         for reason, count in account.failures.most_common(SHOWN_REASONS):
-            log.warning("series given up in a slice count=%d reason=%r example=%s", count, reason, account.examples[reason])
+            log.warning("series given up in a slice count=%d reason=%r example=%r", count, reason, account.examples[reason])
         if len(account.failures) > SHOWN_REASONS:
             log.warning("series given up in a slice for other reasons reasons=%d", len(account.failures) - SHOWN_REASONS)
         for key in unroutable:
-            log.error("no queue takes messages exchange=%s routing_key=%s, bind one and go on", self._config.exchange, key)
+            log.error("no queue takes messages exchange=%r routing_key=%r, bind one and go on", self._config.exchange, key)
         if dropped := self._counters.get(Count.POINTS_INVALID):
             log.warning("invalid points were dropped count=%d", dropped)
         if not account.points and account.left_from_ms is None:
             log.warning("%s has no points at all in this range", self._source.name)
 
-    def _say(self, text: str) -> None:
-        """For the operator: on stdout, unless that is for the messages."""
+    def _say(self, text: str, level: int = logging.INFO) -> None:
+        """For the operator: on stdout, unless that is for the messages; in a log of JSON nothing else is on stderr."""
+        if self._request.to_stdout and self._config.log_format == "json":
+            log.log(level, "%s", text)
+            return
         print(text, file=sys.stderr if self._request.to_stdout else sys.stdout, flush=True)
 
     def _now_ms(self) -> int:

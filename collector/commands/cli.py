@@ -11,7 +11,7 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from collector.commands import arguments, ending
@@ -36,7 +36,7 @@ INTERRUPTED = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     gc.set_threshold(NEW_OBJECTS)
-    logs.setup(form=_wanted_log_format(os.environ))
+    logs.setup(form=logs.wanted_form(os.environ))
     _prepare_stdout()
     command, unwritten = "", None
     try:
@@ -55,11 +55,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _is_of_a_stream(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno in OF_A_STREAM and error.filename is None
-
-
-def _wanted_log_format(values: Mapping[str, str]) -> str:
-    """LOG_FORMAT as it is set, however wrong the other settings may be; text when it is wrong itself."""
-    return "json" if values.get("LOG_FORMAT", "").strip().casefold() == "json" else "text"
 
 
 def _prepare_stdout() -> None:
@@ -92,8 +87,12 @@ def _load(given: argparse.Namespace, *replaced: str) -> "Config":
     """The configuration without what the command or its options replace; logging is set up as it says."""
     from collector.config import configuration, env_file
 
-    settings = env_file.gather(os.environ, given.env_file)
-    logs.setup(form=_wanted_log_format(settings.values))
+    try:
+        settings = env_file.gather(os.environ, given.env_file)
+    except env_file.BrokenFileError as error:
+        logs.setup(form=logs.wanted_form({**error.values, **{name: text for name, text in os.environ.items() if text}}))
+        raise
+    logs.setup(form=logs.wanted_form(settings.values))
     without = {*replaced, *(["rmq"] if given.to_stdout else []), *(["mysql"] if given.sqlite is not None else [])}
     loaded = configuration.of(settings, without=without)
     if given.sqlite is not None and not loaded.share.whole:

@@ -1,7 +1,6 @@
 """Shows how far a long piece of work has come: a bar on a terminal, otherwise a line in the log now and then."""
 
 import logging
-import math
 import os
 import sys
 import threading
@@ -81,9 +80,10 @@ class Lines:
         if at - self._said < LINE_S:
             return
         share = self._done_ms / self._total_ms
-        left_s = (at - self._began) * (1 - share) / share if share else math.inf
-        log.info(
-            "backfill goes on percent=%.1f points=%d points_per_second=%.0f seconds_left=%.0f",
-            100 * share, self._points, (self._points - self._said_points) / (at - self._said), left_s,
-        )  # fmt: skip
+        line, values = "backfill goes on percent=%.1f points=%d points_per_second=%.0f", [100 * share, self._points]
+        values.append((self._points - self._said_points) / (at - self._said))
+        if share:
+            line += " seconds_left=%.0f"
+            values.append((at - self._began) * (1 - share) / share)
+        log.info(line, *values)
         self._said, self._said_points = at, self._points

@@ -45,7 +45,7 @@ def run(
     places = wiring.places(config, sqlite, to_stdout)
     page = None if once else places.page
     log.info(
-        "collector started version=%s source=%s database=%s exchange=%s poll_interval=%g page=%s share=%s",
+        "collector started version=%s source=%r database=%r exchange=%r poll_interval=%g page=%s share=%s",
         __version__, places.source, places.database, places.exchange, config.poll_interval_s, page or "none", config.share,
     )  # fmt: skip
     for warning in config.warnings:

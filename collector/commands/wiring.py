@@ -29,6 +29,9 @@ from collector.store.mysql import MysqlStore
 from collector.store.sqlite import SqliteStore
 from collector.watch.state import Identity
 
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # nobody listens there
+"""An address that stands for all of the machine's, and one of these that a browser takes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Places:
@@ -45,8 +48,9 @@ def places(config: Config, sqlite: str | None, to_stdout: bool) -> Places:
     """Where this configuration has everything."""
     mysql, rmq = config.mysql, config.rmq
     database = sqlite if sqlite is not None or mysql is None else f"{mysql.user}@{mysql.host}:{mysql.port}/{mysql.database}"
-    broker = "stdout" if to_stdout or rmq is None else f"{','.join(rmq.hosts)}:{rmq.port}{rmq.vhost}"
-    host = f"[{config.metrics_host}]" if ":" in config.metrics_host else config.metrics_host
+    broker = "stdout" if to_stdout or rmq is None else f"{','.join(rmq.hosts)}:{rmq.port}/{rmq.vhost.removeprefix('/')}"
+    host = LOOPBACK.get(config.metrics_host, config.metrics_host)
+    host = f"[{host}]" if ":" in host else host
     page = f"http://{host}:{config.metrics_port}/" if config.metrics_port else None
     exchange = printable(f"{config.exchange} at {broker}")
     stardust = config.stardust

@@ -1,7 +1,7 @@
 """The configuration: frozen, complete and checked before anything is contacted; every problem in one report."""
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -58,12 +58,18 @@ class Config:
 
     @classmethod
     def from_mapping(
-        cls, mapping: Mapping[str, str], *, without: Collection[str] = (), origins: Mapping[str, str] | None = None
+        cls,
+        mapping: Mapping[str, str],
+        *,
+        without: Collection[str] = (),
+        origins: Mapping[str, str] | None = None,
+        warnings: Sequence[str] = (),
     ) -> Self:
         """From variables by canonical name; an empty one counts as not set.
 
         `without` names the systems ("rmq", "mysql") that are replaced: their variables are not looked at. `origins` says
-        where each variable was set. Raises ConfigurationError with every problem, and with the warnings after them.
+        where each variable was set; `warnings` are known already. Raises ConfigurationError with every problem, and with
+        the warnings after them.
         """
         draft = Draft(mapping, without, origins or {})
         get = draft.get
@@ -96,13 +102,13 @@ class Config:
             "log_level": get("LOG_LEVEL"),
             "log_format": get("LOG_FORMAT"),
         }
-        warnings = [*draft.quoted(), *draft.broken_lines(), *misspelt(mapping)]
+        said = [*warnings, *draft.quoted(), *draft.broken_lines(), *misspelt(mapping)]
         if draft.problems:
-            raise ConfigurationError([*draft.problems, *warnings])
+            raise ConfigurationError([*draft.problems, *said])
         if 0 < values["max_backlog_s"] < values["late_data_s"]:
-            warnings.append(f"LATE_DATA is cut to MAX_BACKLOG, {values['max_backlog_s']:.15g} s: nothing older is collected")
+            said.append(f"LATE_DATA is cut to MAX_BACKLOG, {values['max_backlog_s']:.15g} s: nothing older is collected")
             values["late_data_s"] = values["max_backlog_s"]
-        return cls(**values, warnings=tuple(warnings))
+        return cls(**values, warnings=tuple(said))
 
 
 def load(env_file: str | None = None, *, without: Collection[str] = (), environ: Mapping[str, str] | None = None) -> Config:
@@ -113,7 +119,7 @@ def load(env_file: str | None = None, *, without: Collection[str] = (), environ:
 def of(settings: sources.Settings, *, without: Collection[str] = ()) -> Config:
     """The configuration from what was gathered. Raises ConfigurationError, with a hint where nothing is set at all."""
     try:
-        return Config.from_mapping(settings.values, without=without, origins=settings.origins)
+        return Config.from_mapping(settings.values, without=without, origins=settings.origins, warnings=settings.warnings)
     except ConfigurationError as error:
         if settings.file is not None or any(option.required and option.name in settings.values for option in OPTIONS):
             raise

@@ -23,8 +23,24 @@ PORT_PLAIN = 5672
 PORT_TLS = 5671
 PREFIXES = ("RMQ_", "NETBEAM_", "STARDUST_", "MYSQL_")
 """What begins like this and is no option was meant to be one."""
-NOT_OURS = frozenset({"MYSQL_ROOT_PASSWORD"})
-"""Of the database's container; stands in the same file."""
+NOT_OURS = frozenset({"MYSQL_ROOT_PASSWORD", "MYSQL_ROOT_HOST"})
+"""Of the database's container; they stand in the same file."""
+MEANT = {
+    "RMQ_PASSWORD": "RMQ_PASS",
+    "RMQ_PASSWORD_FILE": "RMQ_PASS_FILE",
+    "RMQ_USERNAME": "RMQ_USER",
+    "RMQ_URL": "RMQ_HOST",
+    "RMQ_VIRTUAL_HOST": "RMQ_VHOST",
+    "MYSQL_PASS": "MYSQL_PASSWORD",
+    "MYSQL_USERNAME": "MYSQL_USER",
+    "MYSQL_DB": "MYSQL_DATABASE",
+    "MYSQL_URL": "MYSQL_HOST",
+    "NETBEAM_HOST": "NETBEAM_URL",
+    "STARDUST_HOST": "STARDUST_URL",
+    "STARDUST_PASS": "STARDUST_PASSWORD",
+    "STARDUST_USERNAME": "STARDUST_USER",
+}
+"""Other words for an option, which need not look like its name."""
 RESEMBLANCE = 0.85
 """How like an option's name a variable without one of the prefixes must be to count as misspelt (difflib's ratio)."""
 
@@ -35,6 +51,9 @@ def misspelt(names: Collection[str]) -> list[str]:
     for name in sorted(set(names) - set(BY_NAME) - NOT_OURS):
         prefix = next((each for each in PREFIXES if name.startswith(each)), "")
         candidates = [each for each in BY_NAME if each.startswith(prefix)]
+        if name in MEANT:
+            warnings.append(f"{name} is not an option and has no effect: did you mean {MEANT[name]}?")
+            continue
         nearest = difflib.get_close_matches(name, candidates, n=1, cutoff=0.0 if prefix else RESEMBLANCE)
         if nearest:
             warnings.append(f"{name} is not an option and has no effect: did you mean {nearest[0]}?")

@@ -22,6 +22,14 @@ _SECTION = re.compile(r"\[[^\]\r\n]*\]\s*([#;].*)?")
 _SINGLE_QUOTED = re.compile(r"[^=]*=\s*'((?:\\.|[^'\\])*)'", re.DOTALL)
 
 
+class BrokenFileError(ConfigurationError):
+    """A file with lines that cannot be read; `values` are those of the other lines."""
+
+    def __init__(self, problems: list[str], values: Mapping[str, str]) -> None:
+        super().__init__(problems)
+        self.values = values
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Texts by canonical name, no empty ones; `origins` says for each where it was set, in words for an operator."""
@@ -30,6 +38,7 @@ class Settings:
     origins: Mapping[str, str]
     file: Path | None
     """The file that was read, if any."""
+    warnings: tuple[str, ...] = ()
 
 
 def canonical(name: str) -> str:
@@ -50,17 +59,24 @@ def gather(environ: Mapping[str, str], file: str | None = None) -> Settings:
     path = Path(file) if file is not None else DEFAULT_FILE if os.path.lexists(DEFAULT_FILE) else None
     values: dict[str, str] = {}
     origins: dict[str, str] = {}
+    warnings: list[str] = []
+    spelled: dict[str, tuple[int, str]] = {}
     for line, name, value in read_file(path) if path else ():
-        values[name], origins[name] = value, f"{path} line {line}"
+        if before := spelled.get(canonical(name)):
+            warnings.append(
+                f"{path}: {before[1]} (line {before[0]}) and {name} (line {line}) are the same setting: line {line} counts"
+            )
+        spelled[canonical(name)] = line, name
+        values[canonical(name)], origins[canonical(name)] = value, f"{path} line {line}"
     # the exact name comes last: it wins over the same in another spelling
     for name, value in sorted(environ.items(), key=lambda item: (item[0] == canonical(item[0]), item[0])):
         if value and not _is_service_link(canonical(name), value):
             values[canonical(name)], origins[canonical(name)] = value, ENVIRONMENT
-    return Settings(values, origins, path)
+    return Settings(values, origins, path, tuple(warnings))
 
 
 def read_file(path: Path) -> list[tuple[int, str, str]]:
-    """The file's settings in its order, less those without a value: line, canonical name, value. Nothing is expanded."""
+    """The file's settings in its order, less those without a value: line, name as it stands there, value. Nothing is expanded."""
     try:
         text = files.read_file(path).decode("utf-8-sig")
     except OSError as error:
@@ -74,9 +90,9 @@ def read_file(path: Path) -> list[tuple[int, str, str]]:
         if binding.error or binding.value is None or "\n" in binding.value:
             problems.append(f"{path} line {line} cannot be read: {_fault(binding)}")
         elif binding.key and binding.value:
-            settings.append((line, canonical(binding.key), _value(binding)))
+            settings.append((line, binding.key, _value(binding)))
     if problems:
-        raise ConfigurationError(problems)
+        raise BrokenFileError(problems, {canonical(name): value for _, name, value in settings})
     return settings
 
 

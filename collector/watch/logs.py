@@ -30,6 +30,11 @@ _AT_ONCE_BYTES = 512
 _PAIR = re.compile(r"(?: ?(?P<name>[a-zA-Z_]\w*)=)?%(?P<form>[-#0 +]*\d*(?:\.\d+)?)(?P<kind>[a-zA-Z%])")
 
 
+def wanted_form(values: Mapping[str, str]) -> str:
+    """LOG_FORMAT as it is set, however wrong the other settings may be; text when it is wrong itself."""
+    return "json" if values.get("LOG_FORMAT", "").strip().casefold() == "json" else "text"
+
+
 def setup(level: str = "INFO", form: str = "text") -> None:
     """Log from this level on, as "text" or as "json"; may be called again."""
     root = logging.getLogger()

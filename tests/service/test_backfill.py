@@ -159,7 +159,7 @@ def test_interface_and_record_type_narrow_it_and_come_again_in_the_command(rig: 
     rig.behaviour.points = (Fault(kind=Kind.STATUS, status=403, resources=chosen[1:2]),)
     backfill = start(rig, begin_ms, end_ms, "--interface", "devices/amst-cr5/*", "--record-type", "errors")
     assert backfill.wait() == 1
-    assert f"reason='status 403' example={chosen[1]} errors" in backfill.log
+    assert f"reason='status 403' example='{chosen[1]} errors'" in backfill.log
     rig.behaviour.points = ()
     assert rig.start(*printed_command(backfill)).wait() == 0
     check_published(rig, begin_ms, end_ms, chosen, [RecordType.ERRORS])
@@ -220,7 +220,7 @@ def test_key_that_no_queue_takes_is_named_and_the_command_goes_on_from_the_begin
     begin_ms, end_ms = past(rig, hours=0.5)
     backfill = start(rig, begin_ms, end_ms)
     assert backfill.wait() == 1
-    assert f"no queue takes messages exchange=osg.psdata.raw routing_key={TRAFFIC_KEY}" in backfill.log
+    assert f"no queue takes messages exchange='osg.psdata.raw' routing_key='{TRAFFIC_KEY}'" in backfill.log
     rig.bus.bind(TRAFFIC_KEY)
     assert rig.start(*printed_command(backfill)).wait() == 0
     check_published(rig, begin_ms, end_ms)

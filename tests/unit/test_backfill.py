@@ -188,6 +188,12 @@ def test_range_is_cut_to_what_is_settled(caplog: pytest.LogCaptureFixture) -> No
     assert "the range is cut at 2025-11-24T15:45:00Z" in caplog.text
 
 
+@pytest.mark.parametrize(("beyond_ms", "said"), [(60_000, 0), (60_001, 1)])
+def test_a_cut_of_a_minute_is_not_worth_a_word(caplog: pytest.LogCaptureFixture, beyond_ms: int, said: int) -> None:
+    assert Systems(active(1)).run(begin_ms=SETTLED_MS - HOUR_MS, end_ms=SETTLED_MS + beyond_ms) == 0
+    assert caplog.text.count("the range is cut at") == said
+
+
 def test_range_is_cut_by_netbeams_clock_when_that_is_behind() -> None:
     systems = Systems(active(1))
     systems.source.ahead_ms = 10 * MINUTE_MS
@@ -233,7 +239,7 @@ def test_series_that_fails_is_named_and_does_not_hold_up_later_slices(
     assert systems.run(end_ms=BEGIN_MS + 3 * SLICE_MS) == 1
     done = {begin for name, _, begin, _ in asked(systems) if name == resource(2)}
     assert done == {BEGIN_MS, BEGIN_MS + SLICE_MS, BEGIN_MS + 2 * SLICE_MS}
-    assert f"count=3 reason='status 500' example={resource(1)} traffic" in caplog.text
+    assert f"count=3 reason='status 500' example='{resource(1)} traffic'" in caplog.text
     assert as_request(command_in(capsys.readouterr().out)).begin_ms == BEGIN_MS
 
 
@@ -359,7 +365,7 @@ def test_key_that_no_queue_takes_ends_it_and_is_named(
     systems.publisher.answer = lambda _: Outcome.RETURNED
     assert systems.run(end_ms=BEGIN_MS + 3 * SLICE_MS) == 1
     assert {begin for *_, begin, _ in asked(systems)} == {BEGIN_MS}
-    assert "no queue takes messages exchange=osg.psdata.raw routing_key=esnet_traffic" in caplog.text
+    assert "no queue takes messages exchange='osg.psdata.raw' routing_key='esnet_traffic'" in caplog.text
     assert as_request(command_in(capsys.readouterr().out)).begin_ms == BEGIN_MS
 
 
@@ -496,6 +502,26 @@ def test_progress_is_a_line_every_ten_seconds_without_a_terminal(caplog: pytest.
         "backfill goes on percent=27.5 points=550 points_per_second=55 seconds_left=26",
         "backfill goes on percent=52.5 points=1050 points_per_second=50 seconds_left=18",
     ]
+
+
+def test_progress_without_any_yet_says_nothing_of_the_time_left(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    at = 0.0
+    lines = progress_bar.Lines(4000, monotonic=lambda: at)
+    at = 10.0
+    lines.tick()
+    assert caplog.messages == ["backfill goes on percent=0.0 points=0 points_per_second=0"]
+
+
+def test_words_for_the_operator_are_lines_of_a_log_in_json(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    systems = Systems(active(1), RECORD_TYPES="traffic", LOG_FORMAT="json")
+    assert systems.run(to_stdout=True) == 0
+    assert capsys.readouterr() == ("", "")
+    assert any(message.startswith("Published 6 points of 1 interface in ") for message in caplog.messages)
+    assert "backfill begun interfaces=1 series=1 begin=2025-11-23T16:00:00Z end=2025-11-23T18:00:00Z" in caplog.messages
 
 
 class Terminal(io.StringIO):

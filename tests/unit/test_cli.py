@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from collector import __version__, commands
-from collector.commands import arguments, cli
+from collector.commands import arguments, cli, wiring
 from collector.config import env_file
 from collector.config.configuration import Config
 from collector.config.options import BY_NAME
@@ -275,6 +275,34 @@ def test_problems_of_a_configuration_are_json_where_the_log_is(
         monkeypatch.setenv("LOG_FORMAT", "JSON")
     assert cli.main(["--env-file", str(tmp_path / "settings")]) == 2
     assert [json.loads(line)["level"] for line in capsys.readouterr().err.splitlines()] == ["ERROR"]
+
+
+@pytest.mark.parametrize("where", ["environment", "file"])
+def test_line_that_cannot_be_read_is_json_where_the_log_is(
+    called: Called, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, where: str
+) -> None:
+    (tmp_path / "settings").write_text(("LOG_FORMAT=json\n" if where == "file" else "\n") + "what is this\n")
+    if where == "environment":
+        monkeypatch.setenv("LOG_FORMAT", "json")
+    assert cli.main(["--env-file", str(tmp_path / "settings")]) == 2
+    assert [" line 2 " in json.loads(line)["message"] for line in capsys.readouterr().err.splitlines()] == [True]
+
+
+def test_usage_error_is_json_where_the_log_is(
+    called: Called, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LOG_FORMAT", "json")
+    assert cli.main(["status", "--nonsense"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["message"] == "esnet_collector.py: unrecognized arguments: --nonsense"
+
+
+@pytest.mark.parametrize(("vhost", "exchange"), [("/", "5672/"), ("prod", "5672/prod"), ("/prod", "5672/prod")])
+def test_places_have_one_slash_before_the_vhost_and_a_page_that_can_be_opened(vhost: str, exchange: str) -> None:
+    places = wiring.places(Config.from_mapping(SETTINGS | {"RMQ_VHOST": vhost, "METRICS_HOST": "0.0.0.0"}), None, False)
+    assert places.exchange == f"osg.psdata.raw at broker:{exchange}"
+    assert places.page is not None
+    assert places.page.startswith("http://127.0.0.1:")
 
 
 def test_program_runs_from_any_directory(tmp_path: Path) -> None:
