@@ -150,7 +150,7 @@ class Backfill:
     def _prepare(self) -> list[str] | None:
         """Wait for the broker, and for whoever knows the names; None when a stop came first."""
         self._publisher.start()
-        return wait_for_systems(self._publisher, self._names, self._stop.is_set, self._stop.wait)
+        return wait_for_systems(self._publisher, self._names, self._stop.is_set, self._stop.wait, self._config.rmq)
 
     def _names(self) -> list[str]:
         """The names of the table, or of the listing where there is no table. Raises UnavailableError."""

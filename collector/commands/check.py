@@ -172,7 +172,7 @@ def _look_at_table(config: Config, sqlite: str | None, stop: Stop) -> Finding:
     finally:
         store.close()
     if missing:
-        return Finding(1, f"{where}the user lacks the rights {', '.join(missing)}")
+        return Finding(1, f"{where}the user lacks the rights {missing}")
     rights = "" if sqlite is not None else "; the user's rights suffice"
     if table is None:
         return Finding(0, f"{where}{lacking}; run creates it{rights}")
@@ -193,7 +193,7 @@ def _of_host(found: HostFinding, config: Config, settings: RabbitSettings) -> Fi
     where = f"{settings.user}@{found.host}:{found.port}: "
     exchange = f"exchange {config.exchange!r} in vhost {settings.vhost!r}"
     if isinstance(found.error, NoExchangeError) and settings.declare:
-        return Finding(0, f"{where}no {exchange}; run declares it (RMQ_DECLARE)")
+        return Finding(0, f"{where}no {exchange}; run declares it (RMQ_DECLARE); whether the user may shows only then")
     if found.error is not None:
         return Finding(1, f"{where}{found.error}")
     may = found.unsure or "the user may publish to it"

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
+from collector.commands.wiring import hosts
+from collector.config.systems import RabbitSettings
 from collector.core.backoff import growing
 from collector.core.contracts import Publisher
-from collector.core.errors import UnavailableError
+from collector.core.errors import ConfigurationError, UnavailableError
 
 CONNECT_DELAYS_S = (1.0, 15.0)
 """Between attempts to connect."""
@@ -17,7 +19,11 @@ _T = TypeVar("_T")
 
 
 def wait_for_systems(
-    publisher: Publisher, ask: Callable[[], _T | None], over: Callable[[], bool], pause: Callable[[float], object]
+    publisher: Publisher,
+    ask: Callable[[], _T | None],
+    over: Callable[[], bool],
+    pause: Callable[[float], object],
+    rmq: RabbitSettings | None,
 ) -> _T | None:
     """Wait until `ask` has an answer and the publisher is ready; the answer, or None when `over` says so first.
 
@@ -26,7 +32,8 @@ def wait_for_systems(
     delays, answer = growing(*CONNECT_DELAYS_S), None
     while not over():
         if publisher.refusal:
-            raise publisher.refusal
+            where = f"{publisher.outage.dependency} at {hosts(rmq)}: " if rmq is not None else ""
+            raise ConfigurationError([f"{where}{each}" for each in publisher.refusal.problems])
         if answer is None:
             with suppress(UnavailableError):
                 answer = ask()

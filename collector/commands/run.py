@@ -158,7 +158,7 @@ class Daemon:
 
     def _connect(self) -> bool:
         """Wait for the database and the broker; False when that ended first."""
-        return bool(wait_for_systems(self._publisher, self._opened, self._over, self._pause))
+        return bool(wait_for_systems(self._publisher, self._opened, self._over, self._pause, self._config.rmq))
 
     def _opened(self) -> bool:
         self._store.open()

@@ -9,6 +9,7 @@ from collector.bus.publisher import AmqpPublisher
 from collector.bus.stdout import StdoutPublisher
 from collector.commands.resume import backfill_command
 from collector.config.configuration import Config
+from collector.config.systems import RabbitSettings
 from collector.core.contracts import Publisher, Source, Store
 from collector.core.counters import Counters
 from collector.core.limited_log import LimitedLog
@@ -44,11 +45,16 @@ class Places:
     """The page's address; None without one."""
 
 
+def hosts(rmq: RabbitSettings) -> str:
+    """Where RabbitMQ is."""
+    return f"{','.join(rmq.hosts)}:{rmq.port}"
+
+
 def places(config: Config, sqlite: str | None, to_stdout: bool) -> Places:
     """Where this configuration has everything."""
     mysql, rmq = config.mysql, config.rmq
     database = sqlite if sqlite is not None or mysql is None else f"{mysql.user}@{mysql.host}:{mysql.port}/{mysql.database}"
-    broker = "stdout" if to_stdout or rmq is None else f"{','.join(rmq.hosts)}:{rmq.port}/{rmq.vhost.removeprefix('/')}"
+    broker = "stdout" if to_stdout or rmq is None else f"{hosts(rmq)}/{rmq.vhost.removeprefix('/')}"
     host = LOOPBACK.get(config.metrics_host, config.metrics_host)
     host = f"[{host}]" if ":" in host else host
     page = f"http://{host}:{config.metrics_port}/" if config.metrics_port else None
@@ -68,9 +74,12 @@ def newest_document_ms(source: Source, now_ms: int) -> int | None:
     return source.newest_ms(now_ms) if isinstance(source, Stardust) else None
 
 
-def missing_rights(store: Store) -> tuple[str, ...]:
-    """The rights that the user lacks in an open store, where there are users."""
-    return store.missing_rights() if isinstance(store, MysqlStore) else ()
+def missing_rights(store: Store) -> str | None:
+    """The rights that the user lacks in an open store, where there are users, and how to grant them."""
+    missing = store.missing_rights() if isinstance(store, MysqlStore) else ()
+    if not isinstance(store, MysqlStore) or not missing:
+        return None
+    return f"{', '.join(missing)}; this grants them: {store.granting(missing)}"
 
 
 def identity(config: Config, places: Places) -> Identity:

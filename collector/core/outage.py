@@ -27,10 +27,11 @@ class Outage:
         self._began = self._said = 0.0
         self._lock = threading.Lock()
 
-    def failed(self, error: str | CollectorError) -> None:
+    def failed(self, error: str | CollectorError, *, starting: bool = False) -> None:
         """It cannot be used, for this reason; call it at each failed try.
 
-        A refusal at the start has no line here: the program ends by it, and says it then.
+        A refusal at the start has no line here: the program ends by it, and says it then. `starting` says that this is
+        still the start, although it could be used.
         """
         with self._lock:
             at = self._monotonic()
@@ -38,7 +39,7 @@ class Outage:
             if not self.down:
                 self.down, self._began, self._said = True, at, at
                 self.since_ms = int(self._now() * 1000)
-                if self.up_once or not isinstance(error, ConfigurationError):
+                if (self.up_once and not starting) or not isinstance(error, ConfigurationError):
                     log.warning("%s is not available error=%r", self.dependency, self.last_error)
             elif at - self._said >= REMINDER_S:
                 self._said = at

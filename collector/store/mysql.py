@@ -77,6 +77,8 @@ class MysqlStore:
         self._locked = False
         self._unwritable = False
         """The last write failed in this session. That it answers says nothing then: only a write that works ends the outage."""
+        self._lock_was_asked = False
+        """Somebody stands by, or has worked: what is refused then ends nobody."""
         self._proven_at = -math.inf
         self._closed = threading.Event()
         self._keeper: threading.Thread | None = None
@@ -107,6 +109,7 @@ class MysqlStore:
                     self._prove()
                 elif not whole_is_held:
                     self._take(wait_s)
+                self._lock_was_asked = True
                 if self._locked:
                     return True
                 self._unwritable = False  # a standby writes nothing
@@ -171,6 +174,14 @@ class MysqlStore:
         with self._using():
             return schema.missing_rights(self._execute)
 
+    def granting(self, rights: Sequence[str]) -> str:
+        """The statement by which the user gets these rights; for a store that is open."""
+        with self._using():
+            user, _, host = str(sql.text(self._execute("SELECT CURRENT_USER()").rows[0][0])).rpartition("@")
+        database = self._settings.database.replace("`", "``")
+        account = "@".join("'" + each.replace("'", "''") + "'" for each in (user, host))
+        return f"GRANT {', '.join(rights)} ON `{database}`.{sql.NAME} TO {account}"
+
     def close(self) -> None:
         """Give the lock back and disconnect; a server that does not answer is given a second."""
         with self._mutex:
@@ -221,7 +232,7 @@ class MysqlStore:
             self._unwritable = isinstance(error, UnwritableError)
         # to a reader a missing table is an answer, to the one who writes it is a table that somebody dropped
         if held or not isinstance(error, NoTableError):
-            self.outage.failed(error)
+            self.outage.failed(error, starting=not self._lock_was_asked)
         if held and isinstance(error, SessionLostError):
             return LockLostError(f"the lock is lost: {error}")
         return error

@@ -194,7 +194,7 @@ def test_missing_exchange_is_fine_where_it_is_to_be_declared_and_is_not_declared
     rabbit.delete_exchange(bench.vhost)
     checked = bench.check(RMQ_DECLARE="true")
     assert checked.code == 0
-    assert checked.lines["RabbitMQ"].endswith("run declares it (RMQ_DECLARE)")
+    assert checked.lines["RabbitMQ"].endswith("run declares it (RMQ_DECLARE); whether the user may shows only then")
     assert not rabbit.exchange_exists(bench.vhost)
 
 
@@ -226,7 +226,10 @@ def test_a_user_who_may_only_read_is_named_with_what_is_lacking(bench: Bench) ->
     checked = bench.check(MYSQL_USER=reader.user, MYSQL_PASSWORD=reader.password)
     assert checked.code == 1
     assert checked.lines["MySQL"].startswith(f"MySQL: WRONG: {reader.user}@127.0.0.1:")
-    assert checked.lines["MySQL"].endswith("the user lacks the rights INSERT, UPDATE")
+    granting = f"GRANT INSERT, UPDATE ON `{bench.account.database}`.esnet_interfaces TO '{reader.user}'@'%'"
+    assert checked.lines["MySQL"].endswith(f"the user lacks the rights INSERT, UPDATE; this grants them: {granting}")
+    bench.server.sql(granting)
+    assert bench.check(MYSQL_USER=reader.user, MYSQL_PASSWORD=reader.password).code == 0
 
 
 def test_a_user_who_may_not_publish_is_wrong(bench: Bench, rabbit: RabbitServer) -> None:

@@ -313,6 +313,15 @@ class TestUsage:
             assert len(collector.log_lines("errors_until")) == 1
             assert " ERROR collector ended exit_code=2 reason=" in collector.log.splitlines()[-1]
 
+    def test_a_user_who_may_only_read_is_said_once(self, new_rig: NewRig) -> None:
+        rig = new_rig(4)
+        rig.table.create()
+        assert isinstance(rig.table, MysqlTable)
+        reader = rig.table.server.reader(rig.table.account.database)
+        collector = rig.start("run", MYSQL_USER=reader.user, MYSQL_PASSWORD=reader.password)
+        assert collector.wait() == 2
+        assert [line.split()[1] for line in collector.log_lines("denied")] == ["ERROR"]
+
     def test_a_metrics_port_that_is_taken(self, new_rig: NewRig) -> None:
         rig = new_rig(4)
         with closing(socket.create_server(("127.0.0.1", 0))) as taken:
@@ -324,6 +333,9 @@ class TestUsage:
         rig = new_rig(4)
         collectors = [rig.start(**settings) for settings, _ in REFUSED.values()]
         assert [each.wait() for each in collectors] == [2] * len(REFUSED)
+        for collector, (name, (settings, variable)) in zip(collectors, REFUSED.items(), strict=True):
+            (line,) = [each for each in collector.log_lines(variable) if "collector started" not in each]
+            assert "MYSQL" in next(iter(settings)) or " ERROR RabbitMQ at 127.0.0.1:" in line, name
 
     def test_after_the_first_cycle_the_same_refusals_are_outages_that_heal(self, new_rig: NewRig) -> None:
         rig = new_rig(8, clock=Clock(behind_s=DAY_S / 2, rate=60))
