@@ -37,6 +37,7 @@ MOST_CONNECTIONS = 32
 LINGER_S = 1.0
 MOST_IGNORED_BYTES = 65_536
 """After a refusal what the client still sends is taken, for so long and so much: else a reset could overtake the answer."""
+UNKNOWN_HOST = "the page is not known by this name: METRICS_HOSTS names those by which it is asked for"
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
@@ -134,7 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if not self.server.hosts.known(self.headers.get_all("Host", [])):
-            self.send_error(400)
+            self.send_error(400, explain=UNKNOWN_HOST)
             return
         # this thread's top: a page that cannot be made is worth a traceback, not the collector's end
         try:
@@ -153,7 +154,9 @@ class _Handler(BaseHTTPRequestHandler):
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Answer in plain words, and with nothing of what the client sent. A method without a `do_` arrives here as 501."""
         status = http.HTTPStatus.METHOD_NOT_ALLOWED if code == 501 else http.HTTPStatus(code)
-        self._send(Reply(status.value, "text/plain; charset=utf-8", f"{status.value} {status.phrase}\n".encode()))
+        # http.server's own texts for a head that it cannot read quote the head
+        said = f"{status.value} {status.phrase}" + (f": {explain}" if explain == UNKNOWN_HOST else "")
+        self._send(Reply(status.value, "text/plain; charset=utf-8", f"{said}\n".encode()))
         self._ignore_rest()
 
     def _send(self, reply: Reply) -> None:
