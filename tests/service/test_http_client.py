@@ -245,6 +245,14 @@ def test_refused_connection_is_said_in_one_line_without_the_password(make: Calla
     assert client.outcomes() == {"connection": 3}
 
 
+@pytest.mark.usefixtures("quick_retries")
+def test_another_protocol_s_greeting_names_the_setting_that_leads_there(make: Callable[..., Client]) -> None:
+    with RawServer(lambda request: b"J\x00\x00\x00\x0a5.6.51\x00") as server:
+        client = make(server.url)
+        with pytest.raises(UnavailableError, match=r"^unreadable answer: J\\x00.* \(NETBEAM_URL\)$"):
+            client.request("/x", limits=LIMITS)
+
+
 @pytest.mark.parametrize(
     "script",
     [

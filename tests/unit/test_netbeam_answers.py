@@ -10,7 +10,7 @@ from collector.core.counters import Count, Counters
 from collector.core.errors import AnswerError, CollectorError, UnavailableError
 from collector.core.model import RecordType, Series, Window
 from collector.core.shutdown import Stop
-from collector.source.http.client import Answer, NotAskedError
+from collector.source.http.client import Answer, FailingError, NotAskedError, RefusedError
 from collector.source.netbeam.api import Netbeam
 from tests.fakes import FakeIntake
 
@@ -73,16 +73,34 @@ def test_no_points_in_each_of_its_forms_is_an_answer_without_points(status: int,
     [
         ({}, "answer without points"),
         ({"point": []}, "answer without points"),
-        ({"points": {}}, "points is dict, not an array"),
-        ({"points": "[]"}, "points is str, not an array"),
-        ({"points": False}, "points is bool, not an array"),
-        ([], "answer is list, not an object"),
-        ("", "answer is str, not an object"),
-        (0, "answer is int, not an object"),
+        ({"points": {}}, "points is an object, not an array"),
+        ({"points": "[]"}, "points is a text, not an array"),
+        ({"points": False}, "points is a boolean, not an array"),
+        ([], "answer is an array, not an object"),
+        ("", "answer is a text, not an object"),
+        (0, "answer is a number, not an object"),
     ],
 )
 def test_other_answers_are_failures(value: Any, failure: str) -> None:
     assert fetched(Answer(200, value, None)).failure == failure
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (Answer(200, {"a": 1}, None, beginning=b"{'a': '\x1b'}"), "listing is an object, not an array: '{'a': '\\x1b'}'"),
+        (Answer(200, None, None), "listing is null, not an array"),
+        (FailingError("status 500", 500, " out of\nmemory"), "status 500: 'out of\\nmemory'"),
+        (FailingError("status 500", 500, ""), "status 500"),
+        (RefusedError("status 401", 401, "x" * 1000), f"status 401: '{'x' * 79}…'"),
+    ],
+)
+def test_listing_that_is_none_shows_what_came_instead(answer: Answer | CollectorError, said: str) -> None:
+    source, _ = netbeam(answer)
+    with pytest.raises(CollectorError) as caught:
+        source.list(NOW)
+    assert str(caught.value) == said
+    assert isinstance(caught.value, AnswerError) is not isinstance(answer, FailingError)
 
 
 def test_points_arrive_as_they_are_however_odd() -> None:

@@ -111,6 +111,14 @@ def json_value(body: bytes | bytearray, limits: Limits, reservation: Reservation
     raise ValueError(f"not JSON at character {at}: '{shown}'")
 
 
+def json_kind(value: object) -> str:
+    """What JSON calls it."""
+    if value is None:
+        return "null"
+    kinds = {dict: "an object", list: "an array", str: "a text", bool: "a boolean"}
+    return kinds.get(type(value), "a number")
+
+
 def _memory(body: bytes | bytearray, encoding: str, most_values: int | None) -> int:
     """Bytes that text and JSON take, about, by the punctuation alone; that within texts is counted as well."""
     lists, objects = body.count(b"["), body.count(b"{")

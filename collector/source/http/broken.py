@@ -18,15 +18,17 @@ class BrokenError(Exception):
         self.answered = answered
 
 
-def broken(error: Exception, *, at: str, variable: str, answered: bool) -> BrokenError:
-    """The same for any exception; `at` is the server's host and port, `variable` the setting that has them."""
+def broken(error: Exception, *, at: str, variable: str, proxy_variable: str | None, answered: bool) -> BrokenError:
+    """The same for any exception; `at` is the server's host and port, the variables are the settings that lead there."""
     inner = innermost(error)
+    hint = "" if answered else f" ({', '.join(filter(None, (variable, proxy_variable)))})"
     # what http.client says of a connection that was closed without an answer is an OSError as well
     if not isinstance(inner, OSError):
-        return BrokenError(f"unreadable answer: {cause(inner)}", RequestOutcome.UNREADABLE, answered)
-    by_proxy = "proxy: " if isinstance(error, ProxyError) else ""
-    hint = "" if answered or by_proxy else f" ({variable})"
-    return BrokenError(f"connection to {at} failed: {by_proxy}{cause(inner)}{hint}", RequestOutcome.CONNECTION, answered)
+        return BrokenError(f"unreadable answer: {cause(inner)}{hint}", RequestOutcome.UNREADABLE, answered)
+    if isinstance(error, ProxyError):
+        said = f"connection through the proxy of {proxy_variable} failed: {cause(inner)}"
+        return BrokenError(said, RequestOutcome.CONNECTION, answered)
+    return BrokenError(f"connection to {at} failed: {cause(inner)}{hint}", RequestOutcome.CONNECTION, answered)
 
 
 def innermost(error: BaseException) -> Exception:

@@ -25,7 +25,7 @@ from collector.core.errors import AnswerError, CollectorError, ConfigurationErro
 from collector.core.shutdown import Stop
 from collector.core.text import printable
 from collector.source.http import environment
-from collector.source.http.body import Limits, TooLargeError, json_value, read_body
+from collector.source.http.body import SHOWN_CHARACTERS, Limits, TooLargeError, json_value, read_body
 from collector.source.http.broken import BrokenError, broken, cause, innermost
 from collector.source.http.connection import Attempt, Watchdog
 from collector.source.http.headers import retry_after, server_time_ms
@@ -39,6 +39,8 @@ TRIES = 1 + len(RETRY_DELAYS_S)
 OK = frozenset({200})
 MAY_PASS = frozenset({408, 429, *range(500, 1000)})
 """Statuses that are worth another try, unless the caller names others."""
+SHOWN_BYTES = 400
+"""Of a body; 80 characters are shown."""
 REFUSAL_BYTES = 65_536
 """The body of an answer whose status was not accepted is read up to here: for its text, and to keep the connection."""
 PATH_CHARACTERS = "%/:@!$&'()*+,;=-._~"
@@ -53,6 +55,12 @@ class StatusError(CollectorError):
         super().__init__(message)
         self.status = status
         self.text = text
+
+    @property
+    def in_full(self) -> str:
+        """The message with the beginning of the body; it may differ from one request to the next."""
+        shown = quoted(self.text)
+        return f"{self}: {shown}" if shown else str(self)
 
 
 class RefusedError(StatusError, AnswerError):
@@ -74,6 +82,8 @@ class Answer(NamedTuple):
     server_ms: int | None = None
     """The server's clock, if it told: Date plus Age."""
     reservation: Reservation | None = None
+    beginning: bytes = b""
+    """Of the body, for a person who is to see what came in place of an answer."""
 
 
 class HttpClient:
@@ -117,7 +127,7 @@ class HttpClient:
             raise wrong
         self._at = parts.netloc
         server_url = f"{parts.scheme}://{parts.netloc}/"
-        self._pool, whole_urls = environment.pool(server_url, parts.scheme, concurrency)
+        self._pool, whole_urls, self._proxy_variable = environment.pool(server_url, parts.scheme, concurrency)
         self._pool_url = server_url if whole_urls else "/"
         self._prefix = (server_url[:-1] if whole_urls else "") + _path(urlsplit(base_url).path.rstrip("/"))
         self._headers = {
@@ -180,7 +190,8 @@ class HttpClient:
             if response.status in call.accept:
                 value = None if response.status == 404 else json_value(content, call.limits, reservation)
                 outcome = RequestOutcome.NO_CONTENT if value is None else RequestOutcome.OK
-                return Answer(response.status, value, server_time_ms(response.headers), reservation)
+                server_ms = server_time_ms(response.headers)
+                return Answer(response.status, value, server_ms, reservation, bytes(content[:SHOWN_BYTES]))
             outcome = RequestOutcome.STATUS if response.status in call.may_pass else RequestOutcome.REFUSED
             raise self._status_error(response, content, outcome)
         except TimeoutError as error:
@@ -225,7 +236,9 @@ class HttpClient:
         except Exception as error:  # of whatever type: it is the driver's, and at the same time what a server made it do
             if attempt.cut or isinstance(innermost(error), TimeoutError):
                 raise TimeoutError from error
-            raise broken(error, at=self._at, variable=self._variable, answered=response is not None) from error
+            raise broken(
+                error, at=self._at, variable=self._variable, proxy_variable=self._proxy_variable, answered=response is not None
+            ) from error
         finally:
             if response is not None and not response.closed:
                 response.close()
@@ -267,6 +280,13 @@ class HttpClient:
         elif status == 404:
             hint = f"; is {self._variable} right?"
         return RefusedError(f"status {status}{hint}", status, text)
+
+
+def quoted(body: str | bytes) -> str:
+    """The beginning of a body in quotes; nothing for an empty one."""
+    text = body if isinstance(body, str) else body.decode("utf-8", "replace")
+    shown = printable(text.strip(), SHOWN_CHARACTERS)
+    return f"'{shown}'" if shown else ""
 
 
 class _Call(NamedTuple):

@@ -10,8 +10,8 @@ from collector.core.model import JsonObject, Listing, Window, is_time, iso, reso
 from collector.core.outage import Outage
 from collector.core.shutdown import Stop
 from collector.core.text import printable
-from collector.source.http.body import Limits
-from collector.source.http.client import OK, TRIES, Answer, HttpClient, NotAskedError
+from collector.source.http.body import Limits, json_kind
+from collector.source.http.client import OK, TRIES, Answer, HttpClient, NotAskedError, RefusedError, StatusError, quoted
 from collector.source.netbeam.workers import Asked, Workers
 
 LISTING = Limits(64 * 2**20, any_bytes=True)
@@ -78,13 +78,18 @@ class Netbeam:
             # a pause of up to the time that one answer may take is waited for; the cycle goes on without the listing else
             answer = self._client.request("/interfaces", limits=LISTING, until=began + self._timeout_s)
         except UnavailableError as error:
+            said = error.in_full if isinstance(error, StatusError) else str(error)
             if not self._stop.is_set():
-                self.outage.failed(f"listing: {error}")
+                self.outage.failed(f"listing: {said}")
+            if isinstance(error, StatusError):
+                raise UnavailableError(said) from error
             raise
+        except RefusedError as error:
+            raise AnswerError(error.in_full) from error
         if not self._workers.away:
             self.outage.ended()
         time_ms, clock_ahead_s = _compare_clocks(answer, now_ms, began)
-        interfaces, skipped, doubles = _usable(answer.value)
+        interfaces, skipped, doubles = _usable(answer.value, answer.beginning)
         self._counters.add(Count.LISTING_ENTRIES_SKIPPED, doubles)
         return Listing(time_ms, interfaces, tuple(skipped), clock_ahead_s)
 
@@ -145,14 +150,14 @@ def _points(value: object, most_points: int) -> Sequence[object]:
     if value is None:
         return ()
     if not isinstance(value, dict):
-        return _fail(f"answer is {type(value).__name__}, not an object")
+        return _fail(f"answer is {json_kind(value)}, not an object")
     if "points" not in value:
         return _fail("answer without points")
     points = value["points"]
     if points is None:
         return ()
     if not isinstance(points, list):
-        return _fail(f"points is {type(points).__name__}, not an array")
+        return _fail(f"points is {json_kind(points)}, not an array")
     return points if len(points) <= most_points else _fail(f"{len(points)} points, {most_points} at the most can be right")
 
 
@@ -160,10 +165,10 @@ def _fail(fault: str) -> Sequence[object]:
     raise AnswerError(fault)
 
 
-def _usable(entries: object) -> tuple[dict[str, JsonObject], list[str], int]:
+def _usable(entries: object, beginning: bytes) -> tuple[dict[str, JsonObject], list[str], int]:
     """The entries that can be collected by resource, a line for each that cannot, and the number of doubles."""
     if not isinstance(entries, list):
-        raise AnswerError(f"listing is {type(entries).__name__}, not an array")
+        raise AnswerError(f"listing is {json_kind(entries)}, not an array: {quoted(beginning)}".removesuffix(": "))
     if len(entries) > MOST_ENTRIES:
         raise AnswerError(f"listing of {len(entries)} entries, at most {MOST_ENTRIES} are taken")
     interfaces: dict[str, JsonObject] = {}
@@ -171,7 +176,7 @@ def _usable(entries: object) -> tuple[dict[str, JsonObject], list[str], int]:
     doubles = 0
     for index, entry in enumerate(entries):
         if not isinstance(entry, dict):
-            skipped.append(f"entry {index}: {type(entry).__name__}, not an object")
+            skipped.append(f"entry {index}: {json_kind(entry)}, not an object")
             continue
         resource = entry.get("resource")
         if fault := resource_fault(resource):

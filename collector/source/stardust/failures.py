@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from collector.core.text import printable
+from collector.source.http.body import json_kind
 
 TOO_MUCH = ("circuit_breaking", "rejected_execution", "too_many_clauses", "too_many_buckets", "max_clause", "too_large")
 """Words in a refused answer by which a smaller query may be answered."""
@@ -25,7 +26,7 @@ class Fault(NamedTuple):
 def fault_in(answer: Any) -> Fault | None:
     """What is wrong with an answer of `_search`, parsed; None when it is whole."""
     if not isinstance(answer, dict):
-        return Fault(f"answer is {type(answer).__name__}, not an object")
+        return Fault(f"answer is {json_kind(answer)}, not an object")
     if answer.get("timed_out"):
         return Fault("partial answer: the search timed out", smaller=True)
     if answer.get("terminated_early"):
