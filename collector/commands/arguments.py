@@ -21,6 +21,7 @@ LARGEST_COUNT = 100_000
 
 UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _AGO = re.compile(r"-([0-9]{1,9})([smhdw])")
+_LIKE_AGO = re.compile(r"-[0-9.]")
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 SOURCES = ("netbeam", "stardust")
@@ -53,18 +54,20 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     _add_common(parser)
     _add_run(parser)
     parser.set_defaults(command="run", once=False, env_file=None, sqlite=None, to_stdout=False)
+    own: dict[str, Parser] = {}
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for name, text, add_own in COMMANDS:
         subparser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         subparser.set_defaults(command=name)
+        own[name] = subparser
         add_own(subparser)
     arguments = parser.parse_args(_joined(sys.argv[1:] if argv is None else argv))
     if arguments.once and arguments.command != "run":
         parser.error("--once belongs to run")
-    if arguments.command == "demo" and (arguments.env_file is not None or arguments.sqlite is not None or arguments.to_stdout):
-        parser.error("demo takes no --env-file, --sqlite or --stdout")
+    if arguments.command == "demo" and (arguments.sqlite is not None or arguments.to_stdout):
+        own["demo"].error("demo takes no --sqlite or --stdout")
     if arguments.command == "backfill" and arguments.begin_ms >= arguments.end_ms:
-        parser.error("--begin must be earlier than --end")
+        own["backfill"].error("--begin must be earlier than --end")
     return arguments
 
 
@@ -72,7 +75,7 @@ def _joined(argv: Sequence[str]) -> list[str]:
     """`--begin -2h` as `--begin=-2h`: argparse would take the time for an option."""
     words: list[str] = []
     for word in argv:
-        if words and words[-1] in ("--begin", "--end") and _AGO.fullmatch(word):
+        if words and words[-1] in ("--begin", "--end") and _LIKE_AGO.match(word):
             words[-1] += f"={word}"
         else:
             words.append(word)
@@ -113,6 +116,7 @@ def _add_backfill(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--env-file", metavar="FILE", default=argparse.SUPPRESS, help="has no effect: demo takes no settings")
     parser.add_argument("--interfaces", metavar="N", type=_count, default=DEMO_INTERFACES, help="how many (default: %(default)s)")
     parser.add_argument("--cycles", metavar="N", type=_count, help="end after so many cycles (default: at Ctrl-C)")
     parser.add_argument("--source", choices=SOURCES, default=SOURCES[0], help="which one is simulated (default: %(default)s)")
@@ -174,6 +178,8 @@ def _time_ms(text: str) -> int:
         time_ms = int(time.time() * 1000) - (int(ago[1]) * UNITS_MS[ago[2]] if ago else 0)
     elif text.isascii() and text.isdigit():  # not for ISO's basic format: 20261125 is more likely a mistake
         time_ms = int(text) if len(text) == 13 else 0
+    elif _LIKE_AGO.match(text):
+        raise argparse.ArgumentTypeError("must be a whole number and one unit, s, m, h, d or w, for so long ago: -90m, -2h")
     else:
         try:
             moment = datetime.fromisoformat(text)

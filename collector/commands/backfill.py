@@ -23,7 +23,7 @@ from collector.core.shutdown import Stop
 from collector.core.text import printable
 from collector.cycle.backfill import Account, PastRange
 from collector.cycle.plan import settled_ms
-from collector.watch.format import duration
+from collector.watch.format import counted, duration
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ class Backfill:
             raise
         finally:
             if account.left_from_ms is not None:
-                again = f"; {account.again:,} points come again, with the same message_id" if account.again else ""
+                again = f"; {counted(account.again, 'point')} will come again, with the same message_id" if account.again else ""
                 self._say(f"Part of the range was not published. This goes on from there{again}:", logging.WARNING)
                 self._say(self._request.command(account.left_from_ms), logging.WARNING)
         return account.left_from_ms
@@ -212,11 +212,11 @@ class Backfill:
             past = PastRange(series, way, flow, self._stop, shown, self._is_there, slice_ms=slice_ms)
             account = past.publish(request.begin_ms, end_ms)
         self._report(account, flow.unroutable)
-        interfaces = f"{len(names):,} interface{'' if len(names) == 1 else 's'}"
         silent = f"; {len(series) - len(account.heard):,} of {len(series):,} series had none"
         if account.left_from_ms is not None:
             silent = ""  # who was not asked for all of it may have had some
-        self._say(f"Published {account.points:,} points of {interfaces} in {duration(time.monotonic() - began)}{silent}.")
+        took = duration(time.monotonic() - began)
+        self._say(f"Published {counted(account.points, 'point')} of {counted(len(names), 'interface')} in {took}{silent}.")
         return account
 
     def _is_there(self) -> bool:

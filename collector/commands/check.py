@@ -20,7 +20,7 @@ from collector.core.text import printable
 from collector.cycle.cycle import CLOCK_TOLERANCE_S
 from collector.cycle.plan import settled_ms
 from collector.store.sql import COLUMNS, NAME
-from collector.watch.format import duration
+from collector.watch.format import counted, duration
 
 LIMIT_S = 15.0
 """For one system: long enough for a listing of 5 MB, short enough to wait for."""
@@ -114,7 +114,8 @@ def _look_at_answers(config: Config, source: Source, where: str) -> Finding:
         details.append(f"and {len(listing.skipped) - MOST_ENTRIES} entries more")
     if abs(listing.clock_ahead_s) > CLOCK_TOLERANCE_S:
         details.append(f"our clock differs from {source.name}'s by {listing.clock_ahead_s:.0f} s")
-    text = f"{where}{len(listing.interfaces)} interfaces in {took}, {len(listing.skipped)} entries skipped; "
+    interfaces, skipped = counted(len(listing.interfaces), "interface"), counted(len(listing.skipped), "entry", "entries")
+    text = f"{where}{interfaces} in {took}, {skipped} skipped; "
     newest_ms = wiring.newest_document_ms(source, _now_ms())
     if newest_ms is not None:
         text += f"the newest document's interval began {duration((_now_ms() - newest_ms) / 1000)} ago; "
@@ -152,7 +153,8 @@ def _fetch_one(config: Config, source: Source, listing: Listing) -> str:
     (fetched,) = intake.fetched
     if fetched.failure is not None:
         raise AnswerError(f"{name} {record_type}: {fetched.failure}")
-    inside = f"{len(fetched.points)} {record_type} points in {WINDOW_MS // 60_000} minutes of {printable(name)}"
+    points = counted(len(fetched.points), f"{record_type} point")
+    inside = f"{points} in {WINDOW_MS // 60_000} minutes of {printable(name)}"
     return f"{inside}, in {duration(time.monotonic() - began)}"
 
 
@@ -179,7 +181,7 @@ def _look_at_table(config: Config, sqlite: str | None, stop: Stop) -> Finding:
     details = [f"row {row.id} {row.name!r} cannot be trusted: {row.reason}" for row in table.untrusted[:MOST_ENTRIES]]
     if (more := len(table.untrusted) - MOST_ENTRIES) > 0:
         details.append(f"and {more} rows more")
-    text = f"table {NAME} has its {len(COLUMNS)} columns and {len(table.rows) + len(table.untrusted)} rows"
+    text = f"table {NAME} has its {len(COLUMNS)} columns and {counted(len(table.rows) + len(table.untrusted), 'row')}"
     return Finding(0, f"{where}{text}, {sum(row.active for row in table.rows)} of them active{rights}", tuple(details))
 
 

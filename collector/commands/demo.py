@@ -19,7 +19,7 @@ from collector.core.shutdown import Stop
 from collector.source.simulated.network import SimulatedNetwork
 from collector.source.simulated.server import Simulation
 from collector.source.simulated.stardust_server import SimulatedStardust
-from collector.watch.format import duration
+from collector.watch.format import counted, duration
 from collector.watch.state import Identity
 
 POLL_S = 5
@@ -81,8 +81,8 @@ def demo(*, interfaces: int, cycles: int | None = None, as_json: bool = False, s
         )  # fmt: skip
         code = daemon.serve()
     points, announced = (counters.get(each) for each in (Count.POINTS_CONFIRMED, Count.INTERFACES_CONFIRMED))
-    took = f"{daemon.done} cycle{'s' * (daemon.done != 1)} and {duration(time.monotonic() - began)}"
-    _say(f"{points:,} points and {announced:,} interface messages in {took}. The real thing: check, then run.")
+    took = f"{counted(daemon.done, 'cycle')} and {duration(time.monotonic() - began)}"
+    _say(f"{counted(points, 'point')} and {counted(announced, 'interface message')} in {took}. The real thing: check, then run.")
     return code
 
 
@@ -102,9 +102,9 @@ def _config(source: str, url: str, port: int) -> Config:
 
 
 def _say_what_comes(interfaces: int, cycles: int | None, port: int) -> None:
-    ends = "Ctrl-C ends it." if cycles is None else f"It ends after {cycles} cycle{'s' * (cycles > 1)}, or at Ctrl-C."
+    ends = "Ctrl-C ends it." if cycles is None else f"It ends after {counted(cycles, 'cycle')}, or at Ctrl-C."
     _say(
-        f"{interfaces} simulated interfaces, a cycle every {POLL_S} s: each line is a message of the bus,"
+        f"{counted(interfaces, 'simulated interface')}, a cycle every {POLL_S} s: each line is a message of the bus,"
         f" from a network that lives {SPEED} times quicker than the clock.",
         f"The page: http://{LOOPBACK}:{port}/   {ends}",
     )

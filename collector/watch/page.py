@@ -62,6 +62,11 @@ class _Series:
     series: int | None
 
 
+def refresh_s(poll_interval_s: float) -> int:
+    """Between two looks at the page: as often as there are cycles, within reason."""
+    return round(min(max(poll_interval_s, RUNNING_REFRESH_S), REFRESH_S))
+
+
 def render(snapshot: Snapshot, health: Health, counts: Mapping[tuple[Count, str], int], now_ms: int) -> str:
     """The whole document, as of `now_ms`."""
 
@@ -74,7 +79,7 @@ def render(snapshot: Snapshot, health: Health, counts: Mapping[tuple[Count, str]
         now_ms=now_ms,
         snapshot=snapshot,
         style=Markup(STYLE),  # noqa: S704  # a file beside this one
-        refresh_s=RUNNING_REFRESH_S if snapshot.running else REFRESH_S,
+        refresh_s=RUNNING_REFRESH_S if snapshot.running else refresh_s(snapshot.poll_interval_s),
         kind=kind,
         headline=_headline(kind, snapshot),
         situation=_situation(snapshot, now_ms),

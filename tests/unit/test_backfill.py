@@ -255,7 +255,7 @@ def test_command_goes_on_from_the_first_slice_with_anything_unpublished(capsys: 
     assert systems.run(end_ms=BEGIN_MS + 3 * SLICE_MS) == 1
     printed = capsys.readouterr().out
     assert as_request(command_in(printed)).begin_ms == fail_from_ms
-    assert "; 6 points come again, with the same message_id:" in printed
+    assert "; 6 points will come again, with the same message_id:" in printed
 
 
 def test_series_without_points_are_counted_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:

@@ -90,6 +90,10 @@ def called(monkeypatch: pytest.MonkeyPatch) -> Iterator[Called]:
         ),
         (["demo"], {"interfaces": 12, "cycles": None, "as_json": False, "source": "netbeam"}),
         (
+            ["demo", "--env-file", "/no/such/file"],
+            {"interfaces": 12, "cycles": None, "as_json": False, "source": "netbeam"},
+        ),
+        (
             ["demo", "--interfaces", "3", "--cycles", "1", "--json", "--source", "stardust"],
             {"interfaces": 3, "cycles": 1, "as_json": True, "source": "stardust"},
         ),
@@ -108,7 +112,7 @@ def test_command_is_called_with_its_arguments(called: Called, argv: list[str], e
         ["nonsense"],
         ["check", "--once"],
         ["--once", "check"],
-        ["demo", "--env-file", "x"],
+        ["demo", "--sqlite", "x"],
         ["--stdout", "demo"],
         ["--sqlite", ""],
         ["--env-fil", "x"],
@@ -159,6 +163,21 @@ def test_times_may_be_so_long_ago_or_now(monkeypatch: pytest.MonkeyPatch) -> Non
             parsed = arguments.parse(["backfill", *words, "--end", "2027-01-01"])
             assert parsed.begin_ms == 1795568400500 - ago_s * 1000
     assert arguments.parse(["backfill", "--begin", "-2h", "--end", "-1h"]).end_ms == 1795564800500
+
+
+@pytest.mark.parametrize("text", ["-1h30m", "-0.5d", "-.5d", "-2y", "-3"])
+def test_time_so_long_ago_in_another_form_is_told_the_form(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        arguments.parse(["backfill", "--begin", text, "--end", "now"])
+    error = capsys.readouterr().err.splitlines()[-1]
+    form = "must be a whole number and one unit, s, m, h, d or w, for so long ago: -90m, -2h"
+    assert error.endswith(f"argument --begin: {form}")
+
+
+def test_times_in_the_wrong_order_print_the_usage_of_backfill(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        arguments.parse(["backfill", "--begin", "now", "--end", "-2h"])
+    assert capsys.readouterr().err.startswith("usage: esnet_collector.py backfill ")
 
 
 def test_env_file_counts_before_and_after_the_command(called: Called, tmp_path: Path) -> None:

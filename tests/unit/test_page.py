@@ -14,7 +14,7 @@ from collector.core.model import RecordType
 from collector.core.report import CycleOutcome, CycleReport, Reached, Reason, ReasonKind, WindowOutcome
 from collector.core.text import MOST_CHARACTERS
 from collector.watch.charts import FEWEST_SLOTS, charts
-from collector.watch.format import clock, duration, utc
+from collector.watch.format import clock, counted, duration, utc
 from collector.watch.health import Health, judge
 from collector.watch.page import CONTENT_SECURITY_POLICY, MOST_REASONS, RUNNING_REFRESH_S, SHOWN_CYCLES, STYLE, render
 from collector.watch.state import Dependency, Identity, Role, Snapshot, System
@@ -160,6 +160,18 @@ def test_lag_and_age_grow_while_nothing_is_collected() -> None:
     later = Reader(render(WORKING, Health(True, Role.WORKING), {}, NOW_MS + 3_600_000)).text
     assert "Data up to 17:44 UTC 1 h 16 min old" in later
     assert "traffic 17:44 1 h 16 min 1 h 1 min 1 h 30 min 6,010" in later
+
+
+@pytest.mark.parametrize(("poll_interval_s", "refresh_s"), [(900, 30), (12, 12), (5, 5), (1, 5)])
+def test_page_renews_itself_as_often_as_there_are_cycles(poll_interval_s: int, refresh_s: int) -> None:
+    page = read(replace(WORKING, poll_interval_s=poll_interval_s))
+    assert ("content", str(refresh_s)) in page.attributes
+    assert f"this page renews itself every {refresh_s} s" in page.text
+
+
+def test_numbers_stand_before_the_word_in_its_number() -> None:
+    assert [counted(each, "row") for each in (0, 1, 2_000)] == ["0 rows", "1 row", "2,000 rows"]
+    assert [counted(each, "entry", "entries") for each in (1, 2)] == ["1 entry", "2 entries"]
 
 
 def test_cycle_that_runs_shows_how_far_it_is_the_first_one_too() -> None:
