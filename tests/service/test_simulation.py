@@ -20,6 +20,8 @@ import pytest
 from collector.core.model import GRID_MS, RecordType
 from collector.source.simulated.network import Nothing, SimulatedNetwork
 from collector.source.simulated.server import BASE_PATH
+from collector.source.simulated.stardust import INDEX
+from collector.source.stardust import queries
 from tests.simulation import FaultySimulation
 from tests.simulation.content import instead, with_odd_entries
 from tests.simulation.faults import Fault, Kind
@@ -300,3 +302,20 @@ def test_the_program_prints_its_url_and_ends_with_sigterm() -> None:
         assert program.wait(5) == 0
         connection.close()
     assert figures["requests"] == {"listing": 1}
+
+
+def test_the_program_serves_stardust_where_that_is_asked_for() -> None:
+    command = [sys.executable, "-m", "collector.source.simulated", "--stardust", "--interfaces", "7"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment) as program:
+        assert program.stdout
+        url = urlsplit(program.stdout.readline().strip())
+        connection = http.client.HTTPConnection(url.netloc, timeout=5)
+        connection.request("POST", f"/{INDEX}/_search", queries.newest(int(time.time() * 1000)))
+        answer = json.loads(connection.getresponse().read())
+        connection.close()
+        program.send_signal(signal.SIGTERM)
+        assert program.wait(5) == 0
+    assert len(answer["hits"]["hits"]) == 1
+    helped = subprocess.run([*command[:3], "--help"], capture_output=True, text=True, cwd=ROOT, timeout=20, check=True)
+    assert "--stardust" in helped.stdout

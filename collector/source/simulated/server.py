@@ -195,6 +195,7 @@ def no_points(nothing: Nothing) -> tuple[int, bytes]:
 
 def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m collector.source.simulated", description="Serve a simulated Netbeam.")
+    parser.add_argument("--stardust", action="store_true", help="serve a Stardust instead, which has its own --help")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0: any that is free")
     parser.add_argument("--interfaces", type=int, help="at most so many; without --csv, 100 by default")

@@ -1,6 +1,6 @@
 """The simulated Stardust: `_search` over HTTP on loopback, for the demonstration, the tests and the benchmark.
 
-As a program of its own: `python -m collector.source.simulated.stardust_server --interfaces 10679`.
+As a program of its own: `python -m collector.source.simulated --stardust --interfaces 10679`.
 """
 
 import argparse
@@ -149,7 +149,7 @@ class _Server(ThreadingHTTPServer):
 
 def main(words: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; prints the base URL when it is ready."""
-    parser = argparse.ArgumentParser(prog="python -m collector.source.simulated.stardust_server", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m collector.source.simulated --stardust", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0: any that is free")
     parser.add_argument("--interfaces", type=int, default=100)
