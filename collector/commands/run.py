@@ -115,6 +115,9 @@ class Daemon:
             identity,
             now=self._now,
         )
+        if now is not None:
+            for outage in (source.outage, store.outage, publisher.outage):
+                outage.follow(now)
         self._share_watch = ShareWatch(config.share, store, self._state, monotonic)
         self._schedule = Schedule(config.poll_interval_s)
 

@@ -27,6 +27,11 @@ class Outage:
         self._began = self._said = 0.0
         self._lock = threading.Lock()
 
+    def follow(self, now: Callable[[], float]) -> None:
+        """Tell times by this clock, as the demonstration's page does."""
+        self._now = now
+        self.since_ms = int(now() * 1000)
+
     def failed(self, error: str | CollectorError, *, starting: bool = False) -> None:
         """It cannot be used, for this reason; call it at each failed try.
 

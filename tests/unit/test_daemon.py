@@ -78,6 +78,15 @@ def test_once_that_is_stopped_while_it_waits_has_nothing_to_complain_about(caplo
     assert run.reason == "nobody reads stdout"
 
 
+def test_outages_are_told_by_the_clock_that_is_collected_by() -> None:
+    source, store, publisher = FakeSource([], no_points), FakeStore(), FakePublisher()
+    config = Config.from_mapping({"METRICS_PORT": "0"}, without={"rmq", "mysql"})
+    Daemon(config, source, store, publisher, Stop(), Counters(), now=lambda: 1_764_000_000.5)
+    assert {each.outage.since_ms for each in (source, store, publisher)} == {1_764_000_000_500}
+    store.outage.ended()
+    assert store.outage.since_ms == 1_764_000_000_500
+
+
 class RefusesLater(AnotherWorks):
     """After a look at the lock it refuses the user, and then the stop comes."""
 
