@@ -270,3 +270,34 @@ def test_queue_that_stays_full_ends_the_only_cycle() -> None:
         door.gate.settle("k", REFUSED, 1)
     assert tries == 5
     assert door.clock.seconds - began < 30
+
+
+class TestGroups:
+    """A source that asks for hundreds of windows in one query is not fed one by one."""
+
+    def test_as_many_as_fit_are_admitted_from_the_front(self, door: Door) -> None:
+        assert door.gate.admit("k", [30, 30, 30, 30]) == 3
+        assert door.opens("k", 10)
+        door.begin(1)
+        assert not door.opens("k", 1)
+
+    def test_a_group_waits_until_half_of_the_room_is_free(self, door: Door) -> None:
+        assert door.opens("other", 60)
+        door.at(5, lambda: door.gate.settle("other", CONFIRMED, 60))
+        began = door.clock.seconds
+        assert door.gate.admit("k", [10] * 20) == 10
+        assert door.clock.seconds - began == pytest.approx(5, abs=0.5)
+
+    def test_a_small_group_waits_for_no_more_than_itself(self, door: Door) -> None:
+        assert door.opens("other", 60)
+        began = door.clock.seconds
+        assert door.gate.admit("k", [10] * 4) == 4
+        assert door.clock.seconds - began < 1
+
+    def test_one_window_alone_is_the_probe_and_it_needs_only_its_own_room(self, door: Door) -> None:
+        door.settled(RETURNED)
+        door.begin()
+        assert door.opens("other", 60)
+        began = door.clock.seconds
+        assert door.gate.admit("k", [10] * 20) == 1
+        assert door.clock.seconds - began < 1
