@@ -105,7 +105,8 @@ def test_second_collector_stands_by_and_takes_over(stack: Stack, netbeam: Netbea
     wait_for("healthy", lambda: health(second) == "healthy", about=second)
     assert COMPLETE not in logs(second)
     docker("kill", "--signal", "KILL", first)
-    wait_for_cycle(second, seconds=TAKE_OVER_S)
+    wait_for("the one at work", lambda: "took over" in logs(second), about=second, seconds=TAKE_OVER_S)
+    wait_for_cycle(second)
     assert_nothing_lost(stack, stack.bus, netbeam)
     stack.compose("up", "--detach", "--no-recreate", "--scale", "collector=1")
 

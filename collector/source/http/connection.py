@@ -16,6 +16,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import NewConnectionError
 
 from collector.core.shutdown import Stop
+from collector.source.http.names import Address, HostNames
 
 STEP_S = 0.05
 """How often attempts are looked at: so much later than due is one cut, at the most."""
@@ -23,8 +24,7 @@ MOST_HEAD_BYTES = 65_536
 """http.client alone would take a hundred headers of so many bytes each."""
 
 _current = threading.local()
-_answered: dict[tuple[str, int], Any] = {}
-"""The address of each host that was connected to last: it is tried first the next time."""
+_names = HostNames()
 
 
 class Attempt:
@@ -184,35 +184,37 @@ class _Direct(HTTPConnection):
         """Connect to the first address that answers, the one that did so last before the others."""
         attempt: Attempt = _current.attempt
         attempt.new_connection = True
-        key = (self._dns_host, self.port)
-        error: OSError = OSError("host has no address")
+        error: OSError | None = None
         try:
-            addresses = socket.getaddrinfo(self._dns_host, self.port, 0, socket.SOCK_STREAM)
-            addresses.sort(key=lambda each: each[4] != _answered.get(key))
-            for left, (family, kind, protocol, _, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
+            addresses = _names.addresses(self._dns_host, self.port, attempt.deadline)
+            for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
                 remaining_s = max(0.001, attempt.deadline - time.monotonic())
                 try:
-                    connected = self._connected(socket.socket(family, kind, protocol), address, remaining_s, left)
-                    _answered[key] = address
+                    connected = self._connected(address, remaining_s / left)
+                    # for TLS and a proxy's tunnel, which come next; the watchdog ends what follows
+                    connected.settimeout(remaining_s)
+                    _names.answered(self._dns_host, self.port, address)
                     return connected
                 except OSError as refused:
                     error = refused
-        except (OSError, UnicodeError) as unknown:
-            error = unknown if isinstance(unknown, OSError) else OSError("host name cannot be looked up")
+            _names.failed(self._dns_host, self.port)
+        except OSError as unknown:
+            error = unknown
         # no OSError: urllib3 passes over a reset while it sends, and would read from a connection that is not there
         raise NewConnectionError(self, "not connected") from error
 
-    def _connected(self, sock: socket.socket, address: Any, remaining_s: float, left: int) -> socket.socket:
+    def _connected(self, where: Address, seconds: float) -> socket.socket:
         """Connect within this address' share of the time, so that one that does not answer leaves some to the others."""
         attempt: Attempt = _current.attempt
+        *kind, address = where
+        sock = socket.socket(*kind)
         try:
             for option in self.socket_options or ():
                 sock.setsockopt(*option)
             self._twin = sock.dup()
             attempt.attach(self._twin)
-            sock.settimeout(remaining_s / left)
+            sock.settimeout(seconds)
             sock.connect(address)
-            sock.settimeout(remaining_s)  # for TLS and a proxy's tunnel, which come next; the watchdog ends what follows
         except OSError:
             sock.close()
             attempt.attach(None)
