@@ -33,6 +33,9 @@ class RecordType(enum.StrEnum):
     ERRORS = "errors"
     DISCARDS = "discards"
 
+    __hash__ = str.__hash__
+    """Of a key of every look-up; `Enum` has one of its own in Python."""
+
 
 def is_time(ms: object) -> bool:
     """Whether a value is a time that the table and the consumer can hold: an integer of 13 digits."""
@@ -76,9 +79,11 @@ def _decode(segment: str) -> str:
     return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), segment)
 
 
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One record type of one row of the table: the unit that has a checkpoint."""
+class Series(NamedTuple):
+    """One record type of one row of the table: the unit that has a checkpoint.
+
+    A named tuple, since it is the key of every look-up, tens of times a window, and a tuple's hash is ten times as fast.
+    """
 
     row_id: int
     name: str
