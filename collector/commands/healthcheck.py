@@ -9,8 +9,8 @@ import os
 import sys
 from collections.abc import Mapping
 
+from collector.config.draft import Draft
 from collector.config.env_file import gather
-from collector.config.options import BY_NAME, UnfitError
 from collector.core.errors import CollectorError, ConfigurationError
 
 TIMEOUT_S = 5.0
@@ -39,15 +39,10 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
 
 def address(environ: Mapping[str, str]) -> tuple[str, int]:
     """Where the collector answers; port 0 when it does not. Raises ConfigurationError."""
-    values = gather(environ).values
-    found = []
-    for name in ("METRICS_HOST", "METRICS_PORT"):
-        option = BY_NAME[name]
-        try:
-            found.append(option.kind.parse(values.get(name, option.default)))
-        except UnfitError as error:
-            raise ConfigurationError(f"{name} must be {option.kind.expected}") from error
-    host, port = found
+    draft = Draft(gather(environ).values)
+    host, port = draft.get("METRICS_HOST"), draft.get("METRICS_PORT")
+    if draft.problems:
+        raise ConfigurationError(draft.problems)
     return LOOPBACK.get(host, host), port
 
 

@@ -131,7 +131,7 @@ class Daemon:
                 self._state,
                 self._counters,
                 self._stop,
-                self._config.metrics_hosts,
+                self._config.metrics_hosts or (),
                 now=self._now,
             )
             web.start()

@@ -1,21 +1,12 @@
 """Reads options from a mapping, and collects everything that is wrong or odd about them."""
 
-import contextlib
 import difflib
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, get_type_hints
 
-from collector.config import env_file as sources
-from collector.config.options import (
-    BY_NAME,
-    MYSQL_OPTIONS,
-    NETBEAM_OPTIONS,
-    OPTIONS,
-    RABBIT_OPTIONS,
-    STARDUST_OPTIONS,
-    STRICT_TEXTS,
-    UnfitError,
-)
+from collector.config.env_file import ENVIRONMENT
+from collector.config.kinds import PASSWORD, STRICT_TEXTS, UnfitError
+from collector.config.options import BY_NAME, OPTIONS, SYSTEM_OPTIONS
 from collector.config.systems import MysqlSettings, RabbitSettings, Secret, StardustSettings
 from collector.core.errors import ConfigurationError
 
@@ -51,40 +42,61 @@ def misspelt(names: Collection[str]) -> list[str]:
     for name in sorted(set(names) - set(BY_NAME) - NOT_OURS):
         prefix = next((each for each in PREFIXES if name.startswith(each)), "")
         candidates = [each for each in BY_NAME if each.startswith(prefix)]
-        if name in MEANT:
-            warnings.append(f"{name} is not an option and has no effect: did you mean {MEANT[name]}?")
-            continue
-        nearest = difflib.get_close_matches(name, candidates, n=1, cutoff=0.0 if prefix else RESEMBLANCE)
-        if nearest:
-            warnings.append(f"{name} is not an option and has no effect: did you mean {nearest[0]}?")
+        meant = [MEANT[name]] if name in MEANT else []
+        meant += difflib.get_close_matches(name, candidates, n=1, cutoff=0.0 if prefix else RESEMBLANCE)
+        if meant:
+            warnings.append(f"{name} is not an option and has no effect: did you mean {meant[0]}?")
     return warnings
 
 
 class Draft:
-    """Reads options from a mapping and collects what is wrong with them."""
+    """Reads settings from a mapping and collects what is wrong with them, and what is odd.
 
-    def __init__(self, mapping: Mapping[str, str], without: Collection[str], origins: Mapping[str, str]) -> None:
+    `without` names the systems whose options are not looked at. One of the two sources is always among them: an operator
+    who switches keeps the settings of both.
+    """
+
+    def __init__(
+        self, mapping: Mapping[str, str], without: Collection[str] = (), origins: Mapping[str, str] | None = None
+    ) -> None:
         self.problems: list[str] = []
-        self.secrets: list[Secret] = []
-        self._mapping = mapping
-        self._origins = origins
-        self.with_stardust = mapping.get("SOURCE", "").strip().lower() == "stardust"
-        """What belongs to the other source is not looked at: who switches keeps the settings of both."""
-        self._left_out = (
-            *(RABBIT_OPTIONS if "rmq" in without else ()),
-            *(MYSQL_OPTIONS if "mysql" in without else ()),
-            *(NETBEAM_OPTIONS if self.with_stardust else STARDUST_OPTIONS),
-        )
+        self.warnings: list[str] = []
+        self._origins = origins or {}
+        self._with_stardust = mapping.get("SOURCE", "").strip().lower() == "stardust"
+        self.without = {*without, "netbeam" if self._with_stardust else "stardust"}
+        left_out = {option.name for system in self.without for option in SYSTEM_OPTIONS[system]}
+        self._texts = {name: text for name, text in mapping.items() if text and name not in left_out}
+        for option in OPTIONS:
+            text = self._texts.get(option.name, "")
+            if self._origins.get(option.name) == ENVIRONMENT and len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+                self.warnings.append(
+                    f"{option.name} is wrapped in quotes, which count as part of it:"
+                    " the environment and docker's --env-file keep quotes"
+                )
+            if option.kind in STRICT_TEXTS:
+                self._look_at_line_end(option.name, text)
 
-    def text(self, name: str) -> str | None:
-        """The variable as it was set; None when it was not."""
-        return self._mapping.get(name) or None
+    def read(self, settings: type) -> dict[str, Any]:
+        """The values of a class whose fields are annotated with a variable's name, or with a function that reads a draft.
+
+        Unfit for use when there are problems.
+        """
+        values: dict[str, Any] = {}
+        for field, hint in get_type_hints(settings, include_extras=True).items():
+            for origin in getattr(hint, "__metadata__", ()):
+                values[field] = self.get(origin) if isinstance(origin, str) else origin(self)
+        return values
+
+    def has(self, *names: str) -> bool:
+        """Whether one of these variables is set."""
+        return any(name in self._texts for name in names)
 
     def get(self, name: str) -> Any:
-        """The option's value; after a problem, None."""
+        """The option's value; None without one, and after a problem."""
         option = BY_NAME[name]
-        default = (self.with_stardust and option.with_stardust) or option.default
-        text = default if option in self._left_out else self.text(name) or default
+        if option.kind is PASSWORD and self.has(f"{name}_FILE"):
+            return self._password_of_file(name, f"{name}_FILE")
+        text = self._texts.get(name) or (self._with_stardust and option.with_stardust) or option.default
         if not text:
             if option.required:
                 self.problems.append(f"{name} must be set: {option.meaning}")
@@ -95,113 +107,56 @@ class Draft:
         except UnicodeEncodeError:
             self.problems.append(f"{self.shown(name)} must be UTF-8 text")
         except UnfitError as error:
-            self.problems.append(f"{self.shown(name)} must be {option.kind.expected}" + (f": {error}" if str(error) else ""))
+            self.problems.append(f"{self.shown(name)} must be {option.kind.expected}: {error}")
+        except ValueError:
+            self.problems.append(f"{self.shown(name)} must be {option.kind.expected}")
         return None
 
-    def secret(self, name: str) -> Secret | None:
-        """The password from the variable, or from the file that the variable with `_FILE` names."""
-        file_name = f"{name}_FILE"
-        if self.text(name) and self.text(file_name):
+    def _password_of_file(self, name: str, file_name: str) -> Secret | None:
+        if self.has(name):
             self.problems.append(f"{self.shown(name)} and {self.shown(file_name)} must not both be set")
             return None
-        if not self.text(file_name):
-            if not self.text(name):
-                self.problems.append(f"{name} must be set, or {file_name} to the name of a file that holds it")
-                return None
-            value = self.get(name)
-            return None if value is None else Secret(value=value, variable=name)
-        secret = Secret(file=self.text(file_name), variable=file_name)
+        secret = Secret(file=self._texts[file_name], variable=file_name)
         try:
-            secret.read()
-            self.secrets.append(secret)
+            self._look_at_line_end(file_name, secret.read())
         except ConfigurationError as error:
             self.problems.extend(error.problems)
         return secret
+
+    def _look_at_line_end(self, name: str, text: str) -> None:
+        """A secret that was made with `echo`, say, ends with one too many."""
+        if text.endswith(("\n", "\r")):
+            self.warnings.append(f"{name} ends with a line end, which counts as part of it")
 
     def shown(self, name: str) -> str:
         """The variable with where it was set, and never its value."""
         origin = self._origins.get(name)
         return f"{name} ({origin})" if origin else name
 
-    def quoted(self) -> list[str]:
-        """A warning for each value from the environment that is wrapped in quotes: `docker --env-file` keeps them."""
-        return [
-            f"{option.name} is wrapped in quotes, which count as part of it: the environment and docker's --env-file keep quotes"
-            for option in OPTIONS
-            if option not in self._left_out
-            and self._origins.get(option.name) == sources.ENVIRONMENT
-            and _wrapped(self._mapping.get(option.name, ""))
-        ]
 
-
-    def broken_lines(self) -> list[str]:
-        """A warning for each text that ends with a line end: a secret that was made with `echo`, say."""
-        texts = {option.name: self._mapping.get(option.name, "") for option in OPTIONS if option.kind in STRICT_TEXTS}
-        for secret in self.secrets:
-            with contextlib.suppress(ConfigurationError):
-                texts[secret.variable] = secret.read()
-        left_out = {option.name for option in self._left_out}
-        return [
-            f"{name} ends with a line end, which counts as part of it"
-            for name, text in texts.items()
-            if name not in left_out and text.endswith(("\n", "\r"))
-        ]
-
-
-def _wrapped(text: str) -> bool:
-    return len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
-
-
-def rabbit(draft: Draft) -> RabbitSettings:
-    """RabbitMQ's settings; unfit for use when the draft has problems."""
-    tls = draft.get("RMQ_TLS")
-    files = {name: draft.get(name) for name in ("RMQ_CA_FILE", "RMQ_CERT_FILE", "RMQ_KEY_FILE")}
-    if tls is False:
-        draft.problems.extend(f"{draft.shown(name)} must not be set while RMQ_TLS is false" for name in files if draft.text(name))
-    elif bool(draft.text("RMQ_CERT_FILE")) != bool(draft.text("RMQ_KEY_FILE")):
+def read_rabbit(draft: Draft) -> RabbitSettings | None:
+    """RabbitMQ's settings; None without it."""
+    if "rmq" in draft.without:
+        return None
+    values = draft.read(RabbitSettings)
+    if values["tls"] is False:
+        needless = [name for name in ("RMQ_CA_FILE", "RMQ_CERT_FILE", "RMQ_KEY_FILE") if draft.has(name)]
+        draft.problems.extend(f"{draft.shown(name)} must not be set while RMQ_TLS is false" for name in needless)
+    elif draft.has("RMQ_CERT_FILE") != draft.has("RMQ_KEY_FILE"):
         draft.problems.append("RMQ_CERT_FILE and RMQ_KEY_FILE must be set together")
-    values = {
-        "hosts": draft.get("RMQ_HOST"),
-        "port": draft.get("RMQ_PORT") or (PORT_TLS if tls else PORT_PLAIN),
-        "user": draft.get("RMQ_USER"),
-        "password": draft.secret("RMQ_PASS"),
-        "vhost": draft.get("RMQ_VHOST"),
-        "tls": tls,
-        "ca_file": files["RMQ_CA_FILE"],
-        "cert_file": files["RMQ_CERT_FILE"],
-        "key_file": files["RMQ_KEY_FILE"],
-        "mandatory": draft.get("RMQ_MANDATORY"),
-        "declare": draft.get("RMQ_DECLARE"),
-    }
+    values["port"] = values["port"] or (PORT_TLS if values["tls"] else PORT_PLAIN)
     return RabbitSettings(**values)
 
 
-def stardust(draft: Draft) -> StardustSettings:
-    """Stardust's settings; unfit for use when the draft has problems."""
-    user = draft.get("STARDUST_USER")
-    has_password = bool(draft.text("STARDUST_PASSWORD") or draft.text("STARDUST_PASSWORD_FILE"))
-    if bool(draft.text("STARDUST_USER")) != has_password:
+def read_stardust(draft: Draft) -> StardustSettings | None:
+    """Stardust's settings; None without it."""
+    if "stardust" in draft.without:
+        return None
+    if draft.has("STARDUST_USER") != draft.has("STARDUST_PASSWORD", "STARDUST_PASSWORD_FILE"):
         draft.problems.append("STARDUST_USER and STARDUST_PASSWORD (or STARDUST_PASSWORD_FILE) must be set together")
-    values = {
-        "url": draft.get("STARDUST_URL"),
-        "index": draft.get("STARDUST_INDEX"),
-        "timeout_s": draft.get("STARDUST_TIMEOUT"),
-        "concurrency": draft.get("STARDUST_CONCURRENCY"),
-        "user": user,
-        "password": draft.secret("STARDUST_PASSWORD") if has_password else None,
-    }
-    return StardustSettings(**values)
+    return StardustSettings(**draft.read(StardustSettings))
 
 
-def mysql(draft: Draft) -> MysqlSettings:
-    """MySQL's settings; unfit for use when the draft has problems."""
-    values = {
-        "host": draft.get("MYSQL_HOST"),
-        "port": draft.get("MYSQL_PORT"),
-        "database": draft.get("MYSQL_DATABASE"),
-        "user": draft.get("MYSQL_USER"),
-        "password": draft.secret("MYSQL_PASSWORD"),
-        "ca_file": draft.get("MYSQL_CA_FILE"),
-        "trust_server": draft.get("MYSQL_TRUST_SERVER"),
-    }
-    return MysqlSettings(**values)
+def read_mysql(draft: Draft) -> MysqlSettings | None:
+    """MySQL's settings; None without it."""
+    return None if "mysql" in draft.without else MysqlSettings(**draft.read(MysqlSettings))

@@ -1,7 +1,8 @@
-"""How to reach each of the systems: values, with passwords that nothing prints."""
+"""How to reach each of the systems: values, with passwords that nothing prints. Each field names its variable."""
 
 import re
 from dataclasses import dataclass
+from typing import Annotated
 
 from collector.config import files
 from collector.core.errors import ConfigurationError
@@ -41,17 +42,17 @@ class Secret:
 class RabbitSettings:
     """How to reach RabbitMQ; with `tls` the peer is verified, by `ca_file` or by the system's certificates."""
 
-    hosts: tuple[str, ...]
-    port: int
-    user: str
-    password: Secret
-    vhost: str = "/"
-    tls: bool = False
-    ca_file: str | None = None
-    cert_file: str | None = None
-    key_file: str | None = None
-    mandatory: bool = True
-    declare: bool = False
+    hosts: Annotated[tuple[str, ...], "RMQ_HOST"]
+    port: Annotated[int, "RMQ_PORT"]
+    user: Annotated[str, "RMQ_USER"]
+    password: Annotated[Secret, "RMQ_PASS"]
+    vhost: Annotated[str, "RMQ_VHOST"] = "/"
+    tls: Annotated[bool, "RMQ_TLS"] = False
+    ca_file: Annotated[str | None, "RMQ_CA_FILE"] = None
+    cert_file: Annotated[str | None, "RMQ_CERT_FILE"] = None
+    key_file: Annotated[str | None, "RMQ_KEY_FILE"] = None
+    mandatory: Annotated[bool, "RMQ_MANDATORY"] = True
+    declare: Annotated[bool, "RMQ_DECLARE"] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,22 +62,22 @@ class MysqlSettings:
     `trust_server`: a peer that is not verified may get the password itself, over TLS, and not only a scramble of it.
     """
 
-    host: str
-    port: int
-    database: str
-    user: str
-    password: Secret
-    ca_file: str | None = None
-    trust_server: bool = False
+    host: Annotated[str, "MYSQL_HOST"]
+    port: Annotated[int, "MYSQL_PORT"]
+    database: Annotated[str, "MYSQL_DATABASE"]
+    user: Annotated[str, "MYSQL_USER"]
+    password: Annotated[Secret, "MYSQL_PASSWORD"]
+    ca_file: Annotated[str | None, "MYSQL_CA_FILE"] = None
+    trust_server: Annotated[bool, "MYSQL_TRUST_SERVER"] = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StardustSettings:
     """How to reach Stardust; `user` and `password` are both there or both None."""
 
-    url: str
-    index: str
-    timeout_s: float
-    concurrency: int
-    user: str | None = None
-    password: Secret | None = None
+    url: Annotated[str, "STARDUST_URL"]
+    index: Annotated[str, "STARDUST_INDEX"]
+    timeout_s: Annotated[float, "STARDUST_TIMEOUT"]
+    concurrency: Annotated[int, "STARDUST_CONCURRENCY"]
+    user: Annotated[str | None, "STARDUST_USER"] = None
+    password: Annotated[Secret | None, "STARDUST_PASSWORD"] = None

@@ -3,13 +3,14 @@
 import os
 import re
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
 from collector.config import env_file
-from collector.config.configuration import Config, load
+from collector.config.configuration import Config, of
 from collector.config.options import OPTIONS
-from collector.config.systems import Secret, StardustSettings
+from collector.config.systems import MysqlSettings, RabbitSettings, Secret, StardustSettings
 from collector.core.errors import ConfigurationError
 from collector.core.model import RecordType
 from collector.core.share import Share
@@ -27,6 +28,11 @@ MYSQL_DATABASE=esnet
 MYSQL_USER=esnet_user
 MYSQL_PASSWORD=sql
 """
+
+
+def load(file: str | None = None, *, environ: dict[str, str]) -> Config:
+    """As the command line does."""
+    return of(env_file.gather(environ, file))
 
 
 def from_file(directory: Path, content: str | bytes, environ: dict[str, str] | None = None) -> Config:
@@ -59,6 +65,14 @@ def test_defaults_are_those_of_the_documentation() -> None:
     assert (config.mysql.database, config.mysql.user) == ("esnet", "esnet_user")
     assert (config.metrics_port, config.metrics_host, config.log_level, config.log_format) == (8000, "127.0.0.1", "INFO", "text")
     assert config.warnings == ()
+
+
+def test_every_option_has_a_field_that_reads_it() -> None:
+    settings = (Config, RabbitSettings, MysqlSettings, StardustSettings)
+    hints = [hint for each in settings for hint in get_type_hints(each, include_extras=True).values()]
+    read = [origin for hint in hints for origin in getattr(hint, "__metadata__", ()) if isinstance(origin, str)]
+    secrets = ["RMQ_PASS_FILE", "MYSQL_PASSWORD_FILE", "STARDUST_PASSWORD_FILE"]
+    assert sorted(read + secrets) == sorted(option.name for option in OPTIONS)
 
 
 @pytest.mark.parametrize(
