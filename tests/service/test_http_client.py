@@ -159,14 +159,6 @@ def test_post_sends_its_json_and_tells_what_a_refusal_said(make: Callable[..., C
     assert first.headers["authorization"] == "Basic bWU6cMOkOnNz"
 
 
-def test_caller_says_which_statuses_may_pass(make: Callable[..., Client], quick_retries: None) -> None:
-    with RawServer(scripted(reply(status=404), reply(status=503))) as server:
-        client = make(server.url)
-        with pytest.raises(RefusedError, match="status 503"):
-            client.request("/x", limits=LIMITS, may_pass=frozenset({404}))
-        assert len(server.requests) == 2
-
-
 @pytest.mark.parametrize(
     ("answer", "said"),
     [

@@ -14,11 +14,11 @@ import pytest
 from collector.core.counters import Counters
 from collector.core.errors import ConfigurationError
 from collector.core.shutdown import Stop
-from collector.source.http import client as module
 from collector.source.http.body import Limits, TooLargeError, json_value, read_body
 from collector.source.http.client import HttpClient
 from collector.source.http.headers import parse_date, retry_after, server_time_ms
 from collector.source.http.memory import ByteBudget, Reservation
+from collector.source.http.route import quoted_path
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()
 PASSWORD = "s3cr3t-pass"
@@ -203,10 +203,10 @@ def test_address_or_environment_that_cannot_work_is_a_configuration_error_withou
 
 def test_proxy_without_a_scheme_is_one_over_http(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "proxy.invalid:3128")
-    assert str(client("https://host/api")._pool.proxy) == "http://proxy.invalid:3128"
+    assert str(client("https://host/api")._route.pool.proxy) == "http://proxy.invalid:3128"
 
 
 def test_path_keeps_escapes_and_encodes_only_what_a_url_cannot_hold() -> None:
-    assert module._path("/devices/a%2Fb%2f%2D%2e/x") == "/devices/a%2Fb%2f%2D%2e/x"
-    assert module._path('/{"<>\\^`|}[]') == "/%7B%22%3C%3E%5C%5E%60%7C%7D%5B%5D"
-    assert module._path("/a.b-c_d~e!$&'()*+,;=:@") == "/a.b-c_d~e!$&'()*+,;=:@"
+    assert quoted_path("/devices/a%2Fb%2f%2D%2e/x") == "/devices/a%2Fb%2f%2D%2e/x"
+    assert quoted_path('/{"<>\\^`|}[]') == "/%7B%22%3C%3E%5C%5E%60%7C%7D%5B%5D"
+    assert quoted_path("/a.b-c_d~e!$&'()*+,;=:@") == "/a.b-c_d~e!$&'()*+,;=:@"

@@ -43,7 +43,7 @@ class Limits:
 def read_body(read: Callable[[int], bytes], encoding: str, most_bytes: int, reservation: Reservation) -> bytearray:
     """The whole body, decompressed. `read` gives up to so many bytes as they arrive, and none at the end.
 
-    Raises TooLargeError, and ValueError and zlib.error for a body that does not decompress.
+    Raises TooLargeError, and ValueError for a body that does not decompress.
     """
     encoding = encoding.strip().lower()
     if encoding in _ENCODINGS:
@@ -53,11 +53,14 @@ def read_body(read: Callable[[int], bytes], encoding: str, most_bytes: int, rese
     else:
         raise ValueError("content encoding that was not asked for")
     body = bytearray()
-    for piece in pieces:
-        if len(body) + len(piece) > most_bytes:
-            raise TooLargeError(f"body of over {most_bytes} bytes")
-        reservation.hold(len(body) + len(piece))
-        body += piece
+    try:
+        for piece in pieces:
+            if len(body) + len(piece) > most_bytes:
+                raise TooLargeError(f"body of over {most_bytes} bytes")
+            reservation.hold(len(body) + len(piece))
+            body += piece
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
     return body
 
 

@@ -6,29 +6,35 @@ import ssl
 from urllib3.exceptions import ProxyError
 
 from collector.core.counters import RequestOutcome
+from collector.core.errors import UnavailableError
 from collector.core.text import printable
+from collector.source.http.route import Route
 
 
-class BrokenError(Exception):
-    """What came was no answer; `answered`: but something of one."""
+class BrokenError(UnavailableError):
+    """What came was no answer."""
 
-    def __init__(self, message: str, outcome: RequestOutcome, answered: bool) -> None:
+    def __init__(self, message: str, outcome: RequestOutcome) -> None:
         super().__init__(message)
         self.outcome = outcome
-        self.answered = answered
 
 
-def broken(error: Exception, *, at: str, variable: str, proxy_variable: str | None, answered: bool) -> BrokenError:
-    """The same for any exception; `at` is the server's host and port, the variables are the settings that lead there."""
+def broken(error: Exception, route: Route, answered: bool) -> BrokenError:
+    """The same for any exception; until the server has answered anything, the settings that lead there are named."""
     inner = innermost(error)
-    hint = "" if answered else f" ({', '.join(filter(None, (variable, proxy_variable)))})"
+    hint = "" if answered else f" ({', '.join(filter(None, (route.variable, route.proxy_variable)))})"
     # what http.client says of a connection that was closed without an answer is an OSError as well
     if not isinstance(inner, OSError):
-        return BrokenError(f"unreadable answer: {cause(inner)}{hint}", RequestOutcome.UNREADABLE, answered)
+        return BrokenError(f"unreadable answer: {cause(inner)}{hint}", RequestOutcome.UNREADABLE)
     if isinstance(error, ProxyError):
-        said = f"connection through the proxy of {proxy_variable} failed: {cause(inner)}"
-        return BrokenError(said, RequestOutcome.CONNECTION, answered)
-    return BrokenError(f"connection to {at} failed: {cause(inner)}{hint}", RequestOutcome.CONNECTION, answered)
+        said = f"connection through the proxy of {route.proxy_variable} failed: {cause(inner)}"
+        return BrokenError(said, RequestOutcome.CONNECTION)
+    return BrokenError(f"connection to {route.at} failed: {cause(inner)}{hint}", RequestOutcome.CONNECTION)
+
+
+def timed_out(error: Exception) -> bool:
+    """Whether it was a wait that took too long."""
+    return isinstance(innermost(error), TimeoutError)
 
 
 def innermost(error: BaseException) -> Exception:

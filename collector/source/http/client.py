@@ -4,33 +4,30 @@ Each request goes: pause and rate, a connection of the pool, head (urllib3), bod
 at its deadline, wherever it is.
 """
 
-import base64
 import http.client
 import logging
 import math
 import time
-import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
-from urllib.parse import quote, unquote, urlsplit
 
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
-from urllib3.util import Retry, parse_url
+from urllib3.util import Retry
 
-from collector import __version__
 from collector.core.backoff import RETRY_DELAYS_S, jittered
 from collector.core.counters import Counters, RequestOutcome
-from collector.core.errors import AnswerError, CollectorError, ConfigurationError, UnavailableError
+from collector.core.errors import AnswerError, CollectorError, UnavailableError
 from collector.core.shutdown import Stop
 from collector.core.text import printable
-from collector.source.http import environment
 from collector.source.http.body import SHOWN_CHARACTERS, Limits, TooLargeError, json_value, read_body
-from collector.source.http.broken import BrokenError, broken, cause, innermost
+from collector.source.http.broken import BrokenError, broken, cause, timed_out
 from collector.source.http.connection import Attempt, Watchdog
 from collector.source.http.headers import retry_after, server_time_ms
 from collector.source.http.memory import ByteBudget, Reservation
-from collector.source.http.turns import NotAskedError as NotAskedError  # for the sources
+from collector.source.http.route import basic_login as basic_login
+from collector.source.http.route import quoted_path, route_to
+from collector.source.http.turns import NotAskedError as NotAskedError
 from collector.source.http.turns import Turns
 
 log = logging.getLogger(__name__)
@@ -38,13 +35,11 @@ log = logging.getLogger(__name__)
 TRIES = 1 + len(RETRY_DELAYS_S)
 OK = frozenset({200})
 MAY_PASS = frozenset({408, 429, *range(500, 1000)})
-"""Statuses that are worth another try, unless the caller names others."""
+"""Statuses that are worth another try."""
 SHOWN_BYTES = 400
 """Of a body; 80 characters are shown."""
 REFUSAL_BYTES = 65_536
 """The body of an answer whose status was not accepted is read up to here: for its text, and to keep the connection."""
-PATH_CHARACTERS = "%/:@!$&'()*+,;=-._~"
-"""What a URL's path may hold besides letters and digits (RFC 3986); % because escapes stay as they came."""
 _NO_RETRIES = Retry(False, redirect=False)
 
 
@@ -55,12 +50,6 @@ class StatusError(CollectorError):
         super().__init__(message)
         self.status = status
         self.text = text
-
-    @property
-    def in_full(self) -> str:
-        """The message with the beginning of the body; it may differ from one request to the next."""
-        shown = quoted(self.text)
-        return f"{self}: {shown}" if shown else str(self)
 
 
 class RefusedError(StatusError, AnswerError):
@@ -105,7 +94,6 @@ class HttpClient:
         stop: Stop,
         counters: Counters,
     ) -> None:
-        self._variable = variable
         self._timeout_s = timeout_s
         self._stop = stop
         self._counters = counters
@@ -114,30 +102,7 @@ class HttpClient:
         """The server's clock by the newest answer that told it, whatever its status, and the monotonic time of that answer."""
         self._watchdog = Watchdog(stop)
         self._budget = ByteBudget()
-        self._prepare(base_url, concurrency)
-
-    def _prepare(self, base_url: str, concurrency: int) -> None:
-        wrong = ConfigurationError(f"{self._variable} is no http or https URL with a host")
-        try:
-            parts = parse_url(base_url)
-            login = urlsplit(base_url).netloc.rpartition("@")[0]
-        except (HTTPError, ValueError):
-            raise wrong from None  # the error's text has the password
-        if parts.scheme not in ("http", "https") or not parts.host or not parts.netloc:
-            raise wrong
-        self._at = parts.netloc
-        server_url = f"{parts.scheme}://{parts.netloc}/"
-        self._pool, whole_urls, self._proxy_variable = environment.pool(server_url, parts.scheme, concurrency)
-        self._pool_url = server_url if whole_urls else "/"
-        self._prefix = (server_url[:-1] if whole_urls else "") + _path(urlsplit(base_url).path.rstrip("/"))
-        self._headers = {
-            "Host": parts.netloc,
-            "User-Agent": f"esnet-collector/{__version__}",
-            "Accept": "application/json",
-            "Accept-Encoding": "gzip",
-        }
-        if login:
-            self._headers |= basic_login(*map(unquote, (login + ":").split(":", 2)[:2]))
+        self._route = route_to(base_url, variable, concurrency)
 
     def request(
         self,
@@ -148,20 +113,20 @@ class HttpClient:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         accept: frozenset[int] = OK,
-        may_pass: frozenset[int] = MAY_PASS,
         tries: int = TRIES,
         until: float = math.inf,
     ) -> Answer:
         """The answer to a GET of `base + path + query`, or to a POST of this JSON `body`; escapes go out as they are.
 
-        Accepted are the statuses in `accept`; of the others those in `may_pass` are tried again. A pause that the server
+        Accepted are the statuses in `accept`; of the others those in MAY_PASS are tried again. A pause that the server
         asks for is waited for when it ends before the monotonic time `until`. Raises UnavailableError when no try succeeded
         (FailingError: by its status; NotAskedError: the last one was not made, nor would any other be before `until`),
         AnswerError when another try would be no use (RefusedError: by its status).
         """
-        call = _Call(self._prefix + _path(path) + query, limits, accept, may_pass, body, self._headers | dict(headers or {}))
+        sent = self._route.headers | dict(headers or {})
         if body is not None:
-            call.headers["Content-Type"] = "application/json"
+            sent["Content-Type"] = "application/json"
+        call = _Call(self._route.prefix + quoted_path(path) + query, limits, accept, body, sent)
         for delay_s in RETRY_DELAYS_S[: tries - 1]:
             self._turns.wait(until)
             try:
@@ -178,7 +143,7 @@ class HttpClient:
 
     def close(self) -> None:
         """Close all idle connections."""
-        self._pool.close()
+        self._route.pool.close()
 
     def _try(self, call: "_Call") -> Answer:
         """One try, counted with its outcome."""
@@ -186,59 +151,56 @@ class HttpClient:
         reservation = Reservation(self._budget, began + self._timeout_s)
         outcome = RequestOutcome.UNREADABLE
         try:
-            response, content = self._exchange(call, began, reservation)
+            response, content, server_ms = self._exchange(call, Attempt(call.target, began + self._timeout_s), reservation)
             if response.status in call.accept:
                 value = None if response.status == 404 else json_value(content, call.limits, reservation)
                 outcome = RequestOutcome.NO_CONTENT if value is None else RequestOutcome.OK
-                server_ms = server_time_ms(response.headers)
                 return Answer(response.status, value, server_ms, reservation, bytes(content[:SHOWN_BYTES]))
-            outcome = RequestOutcome.STATUS if response.status in call.may_pass else RequestOutcome.REFUSED
+            outcome = RequestOutcome.STATUS if response.status in MAY_PASS else RequestOutcome.REFUSED
             raise self._status_error(response, content, outcome)
         except TimeoutError as error:
             outcome = RequestOutcome.TIMEOUT
             raise UnavailableError(f"no whole answer within {self._timeout_s:g} s") from error
         except TooLargeError as error:
             raise AnswerError(str(error)) from error
-        except (ValueError, RecursionError, zlib.error) as error:
+        except (ValueError, RecursionError) as error:
             raise UnavailableError(f"unreadable body: {cause(error)}") from error
         except BrokenError as error:
             outcome = error.outcome
-            raise UnavailableError(str(error)) from error.__cause__
+            raise
         finally:
             self._counters.add_request(outcome, time.monotonic() - began)
 
-    def _exchange(self, call: "_Call", began: float, reservation: Reservation) -> tuple[BaseHTTPResponse, bytearray]:
+    def _exchange(self, call: "_Call", attempt: Attempt, reservation: Reservation) -> "_Received":
         """Send and receive, once more on a new connection when an idle one turns out to have been closed."""
-        attempt = Attempt(call.target, began + self._timeout_s)
         try:
             return self._send(call, attempt, reservation)
-        except BrokenError as error:
-            if attempt.cut or attempt.new_connection or error.answered or self._stop.is_set():
+        except BrokenError:
+            if attempt.cut or attempt.new_connection or attempt.answered or self._stop.is_set():
                 raise
         self._turns.take()
         return self._send(call, Attempt(call.target, attempt.deadline, fresh=True), reservation)
 
-    def _send(self, call: "_Call", attempt: Attempt, reservation: Reservation) -> tuple[BaseHTTPResponse, bytearray]:
-        """Raises TimeoutError, TooLargeError, BrokenError, and ValueError and zlib.error for a body that does not decompress."""
+    def _send(self, call: "_Call", attempt: Attempt, reservation: Reservation) -> "_Received":
+        """Raises TimeoutError, TooLargeError, BrokenError, and ValueError for a body that does not decompress."""
         response: BaseHTTPResponse | None = None
         self._watchdog.watch(attempt)
         try:
-            response = self._pool.urlopen(
-                "GET" if call.body is None else "POST", self._pool_url, body=call.body, headers=call.headers,
+            response = self._route.pool.urlopen(
+                "GET" if call.body is None else "POST", self._route.pool_url, body=call.body, headers=call.headers,
                 retries=_NO_RETRIES, redirect=False, assert_same_host=False, preload_content=False,
             )  # fmt: skip
+            attempt.answered = True
             server_ms = server_time_ms(response.headers)
             if server_ms is not None:
                 self.last_seen = server_ms, time.monotonic()
-            content = self._content(call, response, reservation)
-        except (TooLargeError, ValueError, zlib.error):
+            content = _content(call, response, reservation)
+        except (TooLargeError, ValueError):
             raise
         except Exception as error:  # of whatever type: it is the driver's, and at the same time what a server made it do
-            if attempt.cut or isinstance(innermost(error), TimeoutError):
+            if attempt.cut or timed_out(error):
                 raise TimeoutError from error
-            raise broken(
-                error, at=self._at, variable=self._variable, proxy_variable=self._proxy_variable, answered=response is not None
-            ) from error
+            raise broken(error, self._route, attempt.answered) from error
         finally:
             if response is not None and not response.closed:
                 response.close()
@@ -246,26 +208,7 @@ class HttpClient:
             self._watchdog.release(attempt)
         if attempt.cut:
             raise TimeoutError
-        return response, content
-
-    def _content(self, call: "_Call", response: BaseHTTPResponse, reservation: Reservation) -> bytearray:
-        if response.status < 200:  # what comes next on this connection would be taken for another request's answer
-            raise http.client.HTTPException(f"status {response.status} is no end of an answer")
-        encoding = response.headers.get("Content-Encoding", "")
-        announced = response.length_remaining or 0
-        most_bytes = call.limits.bytes if response.status in call.accept else REFUSAL_BYTES
-
-        def read(size: int) -> bytes:
-            return response.read(size, decode_content=False)
-
-        if response.status in call.accept:
-            if announced > most_bytes:
-                raise TooLargeError(f"body of over {most_bytes} bytes")
-            return read_body(read, encoding, most_bytes, reservation)
-        try:
-            return read_body(read, encoding, most_bytes, reservation)
-        except (TooLargeError, ValueError, zlib.error, HTTPError, OSError):
-            return bytearray()  # the status says all that is worth knowing
+        return response, content, server_ms
 
     def _status_error(self, response: BaseHTTPResponse, content: bytearray, outcome: RequestOutcome) -> StatusError:
         status, wait = response.status, response.headers.get("Retry-After", "")
@@ -276,10 +219,16 @@ class HttpClient:
         hint = ""
         if 300 <= status < 400:
             location = printable(response.headers.get("Location", "nowhere"), 200)
-            hint = f", a redirect to {location}, not followed; is {self._variable} right?"
+            hint = f", a redirect to {location}, not followed; is {self._route.variable} right?"
         elif status == 404:
-            hint = f"; is {self._variable} right?"
+            hint = f"; is {self._route.variable} right?"
         return RefusedError(f"status {status}{hint}", status, text)
+
+
+def in_full(error: CollectorError) -> str:
+    """The message with the beginning of the answer, where there was one; it may differ from one request to the next."""
+    shown = quoted(error.text) if isinstance(error, StatusError) else ""
+    return f"{error}: {shown}" if shown else str(error)
 
 
 def quoted(body: str | bytes) -> str:
@@ -289,21 +238,35 @@ def quoted(body: str | bytes) -> str:
     return f"'{shown}'" if shown else ""
 
 
+_Received = tuple[BaseHTTPResponse, bytearray, int | None]
+"""An answer's head, its body, and the server's clock by it."""
+
+
 class _Call(NamedTuple):
     """A request, the same in each of its tries."""
 
     target: str
     limits: Limits
     accept: frozenset[int]
-    may_pass: frozenset[int]
     body: bytes | None
     headers: dict[str, str]
 
 
-def basic_login(user: str, password: str) -> dict[str, str]:
-    """The header of a Basic login."""
-    return {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
+def _content(call: _Call, response: BaseHTTPResponse, reservation: Reservation) -> bytearray:
+    """The whole body; nothing of one whose status was not accepted where it cannot be read, since the status says all."""
+    if response.status < 200:  # what comes next on this connection would be taken for another request's answer
+        raise http.client.HTTPException(f"status {response.status} is no end of an answer")
+    accepted = response.status in call.accept
+    most_bytes = call.limits.bytes if accepted else REFUSAL_BYTES
 
+    def read(size: int) -> bytes:
+        return b"" if response.closed else response.read(size, decode_content=False)
 
-def _path(path: str) -> str:
-    return quote(path, safe=PATH_CHARACTERS)
+    try:
+        if (response.length_remaining or 0) > most_bytes:
+            raise TooLargeError(f"body of over {most_bytes} bytes")
+        return read_body(read, response.headers.get("Content-Encoding", ""), most_bytes, reservation)
+    except (TooLargeError, ValueError, HTTPError, OSError):
+        if accepted:
+            raise
+        return bytearray()

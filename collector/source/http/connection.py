@@ -30,7 +30,7 @@ _names = HostNames()
 class Attempt:
     """One try of one request; `deadline` is monotonic and covers everything from the connect to the last byte."""
 
-    __slots__ = ("_left", "_lock", "_socket", "cut", "deadline", "fresh", "new_connection", "target")
+    __slots__ = ("_left", "_lock", "_socket", "answered", "cut", "deadline", "fresh", "new_connection", "target")
 
     def __init__(self, target: str, deadline: float, *, fresh: bool = False) -> None:
         self.target = target
@@ -40,6 +40,8 @@ class Attempt:
         """Connect anew, whatever the pool has."""
         self.new_connection = False
         """It went out on a connection of its own, which had not served before."""
+        self.answered = False
+        """The head of an answer has come."""
         self.cut = False
         """It was over its deadline."""
         self._socket: socket.socket | None = None

@@ -11,7 +11,7 @@ from collector.core.outage import Outage
 from collector.core.shutdown import Stop
 from collector.core.text import printable
 from collector.source.http.body import Limits, json_kind
-from collector.source.http.client import OK, TRIES, Answer, HttpClient, NotAskedError, RefusedError, StatusError, quoted
+from collector.source.http.client import OK, TRIES, Answer, HttpClient, NotAskedError, RefusedError, in_full, quoted
 from collector.source.netbeam.workers import Asked, Workers
 
 LISTING = Limits(64 * 2**20, any_bytes=True)
@@ -78,14 +78,11 @@ class Netbeam:
             # a pause of up to the time that one answer may take is waited for; the cycle goes on without the listing else
             answer = self._client.request("/interfaces", limits=LISTING, until=began + self._timeout_s)
         except UnavailableError as error:
-            said = error.in_full if isinstance(error, StatusError) else str(error)
             if not self._stop.is_set():
-                self.outage.failed(f"listing: {said}")
-            if isinstance(error, StatusError):
-                raise UnavailableError(said) from error
-            raise
+                self.outage.failed(f"listing: {in_full(error)}")
+            raise UnavailableError(in_full(error)) from error
         except RefusedError as error:
-            raise AnswerError(error.in_full) from error
+            raise AnswerError(in_full(error)) from error
         if not self._workers.away:
             self.outage.ended()
         time_ms, clock_ahead_s = _compare_clocks(answer, now_ms, began)
