@@ -132,9 +132,7 @@ class Daemon:
                 self._counters,
                 self._stop,
                 self._config.metrics_hosts or (),
-                now=self._now,
             )
-            web.start()
         try:
             code = self._work()
             if self._stop.is_set():

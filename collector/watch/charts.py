@@ -3,7 +3,7 @@
 import bisect
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from collector.core.report import CycleOutcome, CycleReport, WindowOutcome
 from collector.watch.format import duration, utc
@@ -146,5 +146,5 @@ def _numbered(bars: list[Bar], values: Sequence[float], shown: Callable[[float],
         bar = bars[at]
         if bar.cut_off and all(abs(bar.x - each) >= LABEL_PERCENT for each in taken):
             taken.append(bar.x)
-            bars[at] = Bar(bar.x, bar.width, bar.height, bar.outcome, bar.said, True, shown(values[at]))
+            bars[at] = replace(bar, number=shown(values[at]))
     return tuple(bars)

@@ -30,15 +30,15 @@ class Health:
         return "standby" if self.role is Role.STANDBY else "ok"
 
 
-def judge(snapshot: Snapshot, now: float) -> Health:
-    """Sum up the state at the monotonic time `now`.
+def judge(snapshot: Snapshot) -> Health:
+    """Sum up the state.
 
     A standby owes no cycle, but it must be able to take over: one whose MySQL or RabbitMQ is down is not well.
     """
     down = [each for each in snapshot.dependencies if each.down and asked(each, snapshot.role)]
     reasons = [_down(each) for each in down]
     if snapshot.role is not Role.STANDBY:
-        waited_s = now - snapshot.awaited_since
+        waited_s = snapshot.now_s - snapshot.awaited_since_s
         if waited_s >= INTERVALS_WITHOUT_CYCLE * snapshot.poll_interval_s:
             reasons.append(f"no cycle completed for {duration(waited_s)}; one is due every {duration(snapshot.poll_interval_s)}")
         if snapshot.latest is not None and snapshot.latest.outcome is CycleOutcome.FAILED:
@@ -54,9 +54,9 @@ def asked(dependency: Dependency, role: Role) -> bool:
     return role is not Role.STANDBY or dependency.system is not System.SOURCE
 
 
-def alive(snapshot: Snapshot, now: float) -> bool:
+def alive(snapshot: Snapshot) -> bool:
     """Whether the main loop turns: its last beat is at most five minutes, or two intervals, old."""
-    return now - snapshot.beat <= max(MOST_SILENT_S, 2 * snapshot.poll_interval_s)
+    return snapshot.now_s - snapshot.beat_s <= max(MOST_SILENT_S, 2 * snapshot.poll_interval_s)
 
 
 def _down(dependency: Dependency) -> str:

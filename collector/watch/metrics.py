@@ -1,6 +1,5 @@
 """The Prometheus metrics: the counters, and gauges from the state. Never a label per interface."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
@@ -19,23 +18,16 @@ from collector.watch.state import CollectorState, Role, Snapshot
 
 PREFIX = "esnet_collector_"
 
-Sample = tuple[tuple[str, ...], float]
-"""The values of a gauge's labels, and its value."""
-
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """One metric as README lists it; `values` are those of its only label that are shown from the start, with 0."""
+    """One metric as docs/watching.md lists it; `values` are those of its only label that are shown from the start, with 0."""
 
     name: str
     kind: str
     labels: tuple[str, ...]
     help: str
     values: tuple[str, ...] = ()
-
-
-Gauge = tuple[Description, list[Sample]]
-"""A gauge with what it shows now."""
 
 
 _POINTS = frozenset(count for count in Count if count.value.startswith("points_"))
@@ -80,82 +72,130 @@ COUNTERS: Mapping[Count, Description] = {count: _counter(count) for count in Cou
 LATENCY = Description(f"{PREFIX}request_seconds", "histogram", (), "Seconds that a request to the source took, whole answer.")
 
 
+Value = float | Mapping[tuple[str, ...], float] | None
+"""What a gauge shows: a number, a number for each combination of its labels' values, or nothing while it is not known."""
+
+
 def _gauge(name: str, help_text: str, *labels: str) -> Description:
     return Description(PREFIX + name, "gauge", labels, help_text)
 
 
-BUILD = _gauge("build_info", "Always 1; the label names the version.", "version")
-HEALTHY = _gauge("healthy", "1 while /healthz answers 200, otherwise 0.")
-STANDBY = _gauge("standby", "1 while another collector holds the lock, otherwise 0.")
-DEPENDENCY_UP = _gauge("dependency_up", "1 while the dependency is usable; absent where this role does not use it.", "dependency")
-POLL_INTERVAL = _gauge("poll_interval_seconds", "Seconds from one cycle to the next.")
-LAST_COMPLETED = _gauge("last_completed_cycle_timestamp_seconds", "When the last completed cycle ended; absent before the first.")
-ROLE = _gauge("share_info", "Always 1; the labels name this collector's share and what it does.", "share", "role")
-SHARES_FREE = _gauge("shares_free", "Shares that no collector works on; absent while that is not known.")
-SETTLE_DELAY = _gauge("settle_delay_seconds", "Seconds that the source gets to complete its data.")
-FRESHNESS = _gauge("freshness_seconds", "Age of the newest point on the bus; after a start, of a checkpoint.", "record_type")
-LAG = _gauge("lag_seconds", "How far series are behind what could be collected; stat is worst or median.", "record_type", "stat")
-INTERFACES = _gauge("interfaces", "Interfaces by state: active, draining, untrusted, held_back.", "state")
-IDLE = _gauge("series_idle", "Series left out because they have been silent for a while.")
-RUNNING_SECONDS = _gauge("cycle_running_seconds", "Seconds that the running cycle has taken so far; 0 between cycles.")
-PLANNED = _gauge("cycle_windows_planned", "Windows planned in the running cycle so far, or in the last one.")
-DONE = _gauge("cycle_windows_done", "Those of them that have an outcome.")
-POINTS = _gauge("cycle_points", "Points confirmed in the running cycle so far, or in the last one.")
-CYCLE_SECONDS = _gauge("cycle_seconds", "Seconds that the last cycle took.")
-CYCLE_DATABASE_SECONDS = _gauge("cycle_database_seconds", "Seconds of the last cycle that went into the database.")
-OUTSTANDING = _gauge("windows_outstanding", "Windows that were due in the last cycle and got no try.")
-
-METRICS: tuple[Description, ...] = (
-    *COUNTERS.values(),
-    LATENCY,
-    *(BUILD, HEALTHY, STANDBY, ROLE, SHARES_FREE, DEPENDENCY_UP, POLL_INTERVAL, SETTLE_DELAY, LAST_COMPLETED),
-    *(FRESHNESS, LAG, INTERFACES, IDLE),
-    *(RUNNING_SECONDS, PLANNED, DONE, POINTS),
-    *(CYCLE_SECONDS, CYCLE_DATABASE_SECONDS, OUTSTANDING),
-)
-"""Every metric of the collector's own, in the order in which they are shown; gauges from `FRESHNESS` on speak of cycles and are
-absent on a standby and as long as nothing is known."""
+def _usable(now: Snapshot) -> Value:
+    return {(each.name.lower(),): each.up for each in now.dependencies if asked(each, now.role)}
 
 
-class _Reading(Collector):
-    """Reads counters and state anew at each scrape."""
+def _freshness(now: Snapshot) -> Value:
+    return {(kind,): max(0.0, (now.now_ms - newest_ms) / 1000) for kind, newest_ms in now.newest_ms.items()}
 
-    def __init__(
-        self, state: CollectorState, counters: Counters, monotonic: Callable[[], float], now: Callable[[], float]
-    ) -> None:
+
+def _lag(now: Snapshot) -> Value:
+    return {
+        (kind, stat): now.lag_s(reached_ms)
+        for kind, reached in now.reached.items()
+        for stat, reached_ms in (("worst", reached.worst_ms), ("median", reached.median_ms))
+    }
+
+
+def _interfaces(now: Snapshot) -> Value:
+    table = now.figures
+    if table is None:
+        return None
+    return {
+        ("active",): table.active,
+        ("draining",): table.draining,
+        ("untrusted",): table.untrusted,
+        ("held_back",): table.held_back,
+    }
+
+
+def _running_s(now: Snapshot) -> Value:
+    if now.running:
+        return max(0.0, (now.now_ms - now.running.start_ms) / 1000)
+    return 0 if now.latest else None
+
+
+GAUGES: Mapping[Description, Callable[[Snapshot], Value]] = {
+    _gauge("build_info", "Always 1; the label names the version.", "version"): lambda _: {(__version__,): 1},
+    _gauge("healthy", "1 while /healthz answers 200, otherwise 0."): lambda now: judge(now).ok,
+    _gauge("standby", "1 while another collector holds the lock, otherwise 0."): lambda now: now.role is Role.STANDBY,
+    _gauge("share_info", "Always 1; the labels name this collector's share and what it does.", "share", "role"): (
+        lambda now: {(now.identity.share, now.role): 1}
+    ),
+    _gauge("shares_free", "Shares that no collector works on; absent while that is not known."): lambda now: now.shares_free,
+    _gauge("dependency_up", "1 while the dependency is usable; absent where this role does not use it.", "dependency"): _usable,
+    _gauge("poll_interval_seconds", "Seconds from one cycle to the next."): lambda now: now.poll_interval_s,
+    _gauge("settle_delay_seconds", "Seconds that the source gets to complete its data."): lambda now: now.settle_delay_s,
+    _gauge("last_completed_cycle_timestamp_seconds", "When the last completed cycle ended; absent before the first."): (
+        lambda now: None if now.last_completed_ms is None else now.last_completed_ms / 1000
+    ),
+    _gauge("freshness_seconds", "Age of the newest point on the bus; after a start, of a checkpoint.", "record_type"): _freshness,
+    _gauge(
+        "lag_seconds", "How far series are behind what could be collected; stat is worst or median.", "record_type", "stat"
+    ): _lag,
+    _gauge("interfaces", "Interfaces by state: active, draining, untrusted, held_back.", "state"): _interfaces,
+    _gauge("series_idle", "Series left out because they have been silent for a while."): (
+        lambda now: now.figures.idle if now.figures else None
+    ),
+    _gauge("cycle_running_seconds", "Seconds that the running cycle has taken so far; 0 between cycles."): _running_s,
+    _gauge("cycle_windows_planned", "Windows planned in the running cycle so far, or in the last one."): (
+        lambda now: now.cycle.planned if now.cycle else None
+    ),
+    _gauge("cycle_windows_done", "Those of them that have an outcome."): lambda now: now.cycle.done if now.cycle else None,
+    _gauge("cycle_points", "Points confirmed in the running cycle so far, or in the last one."): (
+        lambda now: now.cycle.points if now.cycle else None
+    ),
+    _gauge("cycle_seconds", "Seconds that the last cycle took."): lambda now: now.latest.seconds if now.latest else None,
+    _gauge("cycle_database_seconds", "Seconds of the last cycle that went into the database."): (
+        lambda now: now.latest.database_s if now.latest else None
+    ),
+    _gauge("windows_outstanding", "Windows that were due in the last cycle and got no try."): (
+        lambda now: now.latest.outstanding if now.latest else None
+    ),
+}
+"""Each with how it is read from the state. Those from `freshness_seconds` on speak of cycles: they are absent on a standby."""
+
+METRICS: tuple[Description, ...] = (*COUNTERS.values(), LATENCY, *GAUGES)
+"""Every metric of the collector's own, in the order in which they are shown."""
+
+
+class Metrics(Collector):
+    """Everything that /metrics shows, read anew each time: the collector's own metrics, and those of its Unix process."""
+
+    def __init__(self, state: CollectorState, counters: Counters) -> None:
         self._state = state
         self._counters = counters
-        self._monotonic = monotonic
-        self._now = now
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        ProcessCollector(namespace=PREFIX.rstrip("_"), registry=self._registry)
+
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """The text in the best form that the Accept header allows, and its content type."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
 
     def collect(self) -> Iterator[Metric]:
+        """The collector's own metrics, for the registry."""
         yield from _counters(self._counters)
         yield _latency(self._counters)
         snapshot = self._state.snapshot()
-        healthy = judge(snapshot, self._monotonic()).ok
-        now_ms = int(self._now() * 1000)
-        for description, samples in [
-            *_state(snapshot, healthy),
-            *_table(snapshot, now_ms),
-            *_running(snapshot, now_ms),
-            *_last_cycle(snapshot),
-        ]:
-            family = GaugeMetricFamily(description.name, description.help, labels=description.labels)
-            for labels, value in samples:
-                family.add_metric(labels, value)
+        for gauge, read in GAUGES.items():
+            value = read(snapshot)
+            if value is None:
+                continue
+            family = GaugeMetricFamily(gauge.name, gauge.help, labels=gauge.labels)
+            for labels, number in value.items() if isinstance(value, Mapping) else [((), value)]:
+                family.add_metric(labels, number)
             yield family
 
 
 def _counters(counters: Counters) -> Iterator[Metric]:
-    counts = counters.counts()
-    for count, description in COUNTERS.items():
-        family = CounterMetricFamily(description.name, description.help, labels=description.labels)
-        if description.labels:
-            met = sorted(label for counted, label in counts if counted is count and label not in description.values)
-            for label in (*description.values, *met):
-                family.add_metric((label,), counts.get((count, label), 0))
-        else:
-            family.add_metric((), sum(number for (counted, _), number in counts.items() if counted is count))
+    counts = sorted(counters.counts().items())
+    for count, counter in COUNTERS.items():
+        numbers = dict.fromkeys(counter.values if counter.labels else ("",), 0)
+        numbers |= {label: number for (counted, label), number in counts if counted is count}
+        family = CounterMetricFamily(counter.name, counter.help, labels=counter.labels)
+        for label, number in numbers.items():
+            family.add_metric((label,) if counter.labels else (), number)
         yield family
 
 
@@ -165,88 +205,3 @@ def _latency(counters: Counters) -> Metric:
     family = HistogramMetricFamily(LATENCY.name, LATENCY.help)
     family.add_metric((), list(zip(bounds, accumulate(numbers), strict=True)), sum_s)
     return family
-
-
-def _state(snapshot: Snapshot, healthy: bool) -> list[Gauge]:
-    known = [each for each in snapshot.dependencies if asked(each, snapshot.role)]
-    completed_ms = snapshot.last_completed_ms
-    return [
-        (BUILD, [((__version__,), 1)]),
-        (HEALTHY, [((), healthy)]),
-        (STANDBY, [((), snapshot.role is Role.STANDBY)]),
-        (ROLE, [((snapshot.identity.share, snapshot.role.value), 1)]),
-        (SHARES_FREE, [] if snapshot.shares_free is None else [((), snapshot.shares_free)]),
-        (DEPENDENCY_UP, [((each.name.lower(),), each.up) for each in known]),
-        (POLL_INTERVAL, [((), snapshot.poll_interval_s)]),
-        (SETTLE_DELAY, [((), snapshot.settle_delay_s)]),
-        (LAST_COMPLETED, [] if completed_ms is None else [((), completed_ms / 1000)]),
-    ]
-
-
-def _table(snapshot: Snapshot, now_ms: int) -> list[Gauge]:
-    """What moves with the clock, and what holds as long as no cycle says otherwise."""
-    figures = snapshot.figures
-    ages: list[Sample] = [((str(kind),), max(0.0, (now_ms - newest_ms) / 1000)) for kind, newest_ms in snapshot.newest_ms.items()]
-    if figures is None:
-        return [(FRESHNESS, ages)]
-    states = {
-        "active": figures.active,
-        "draining": figures.draining,
-        "untrusted": figures.untrusted,
-        "held_back": figures.held_back,
-    }
-    lags: list[Sample] = [
-        ((str(kind), stat), snapshot.lag_s(reached_ms, now_ms))
-        for kind, reached in snapshot.reached.items()
-        for stat, reached_ms in (("worst", reached.worst_ms), ("median", reached.median_ms))
-    ]
-    return [
-        (FRESHNESS, ages),
-        (LAG, lags),
-        (INTERFACES, [((state,), number) for state, number in states.items()]),
-        (IDLE, [((), figures.idle)]),
-    ]
-
-
-def _running(snapshot: Snapshot, now_ms: int) -> list[Gauge]:
-    running = snapshot.running
-    cycle = running or snapshot.latest
-    if cycle is None:
-        return []
-    return [
-        (RUNNING_SECONDS, [((), max(0.0, (now_ms - running.start_ms) / 1000) if running else 0)]),
-        (PLANNED, [((), cycle.planned)]),
-        (DONE, [((), cycle.done)]),
-        (POINTS, [((), cycle.points)]),
-    ]
-
-
-def _last_cycle(snapshot: Snapshot) -> list[Gauge]:
-    last = snapshot.latest
-    if last is None:
-        return []
-    return [
-        (CYCLE_SECONDS, [((), last.seconds)]),
-        (CYCLE_DATABASE_SECONDS, [((), last.database_s)]),
-        (OUTSTANDING, [((), last.outstanding)]),
-    ]
-
-
-class Metrics:
-    """Everything that /metrics shows: the collector's own metrics, and those of its Unix process under the same prefix."""
-
-    def __init__(
-        self,
-        state: CollectorState,
-        counters: Counters,
-        monotonic: Callable[[], float] = time.monotonic,
-        now: Callable[[], float] = time.time,
-    ) -> None:
-        self._registry = CollectorRegistry()
-        self._registry.register(_Reading(state, counters, monotonic, now))
-        ProcessCollector(namespace=PREFIX.rstrip("_"), registry=self._registry)
-
-    def render(self, accept: str = "") -> tuple[bytes, str]:
-        """The text in the best form that the Accept header allows, and its content type."""
-        encode, content_type = choose_encoder(accept)
-        return encode(self._registry), content_type

@@ -2,8 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import jinja2
@@ -16,7 +15,7 @@ from collector.core.report import CycleOutcome, CycleReport, ReasonKind
 from collector.core.text import printable
 from collector.watch.charts import charts, undone
 from collector.watch.format import clock, duration, utc
-from collector.watch.health import Health, asked
+from collector.watch.health import asked, judge
 from collector.watch.state import Role, Snapshot, System
 
 REFRESH_S = 30
@@ -47,19 +46,16 @@ _TEMPLATES = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_TEMPLATES.filters |= {"duration": duration, "utc": utc, "number": lambda value: f"{value:,}"}
-
-
-@dataclass(frozen=True, slots=True)
-class _Series:
-    """A row of the table of record types; None where it is not known."""
-
-    record_type: str
-    newest: str | None
-    age_s: float | None
-    median_s: float | None
-    worst_s: float | None
-    series: int | None
+_TEMPLATES.filters |= {"duration": duration, "utc": utc, "number": "{:,}".format}
+_TEMPLATES.globals |= {
+    "asked": asked,
+    "clock": clock,
+    "outcomes": {CycleOutcome.COMPLETE: "complete", CycleOutcome.CUT: "cut short", CycleOutcome.FAILED: "failed"},
+    "undone": undone,
+    "version": __version__,
+}
+_HEADLINES = {"failing": "Needs attention", "ok": "Collecting", "standby": "Standing by", "starting": "Starting"}
+"""By the kind of state that the page has an icon and a colour for."""
 
 
 def refresh_s(poll_interval_s: float) -> int:
@@ -67,59 +63,43 @@ def refresh_s(poll_interval_s: float) -> int:
     return round(min(max(poll_interval_s, RUNNING_REFRESH_S), REFRESH_S))
 
 
-def render(snapshot: Snapshot, health: Health, counts: Mapping[tuple[Count, str], int], now_ms: int) -> str:
-    """The whole document, as of `now_ms`."""
+def render(snapshot: Snapshot, counts: Mapping[tuple[Count, str], int]) -> str:
+    """The whole document."""
 
     def total(count: Count) -> int:
         return sum(number for (counted, _), number in counts.items() if counted is count)
 
-    kind = _kind(snapshot, health)
-    reasons = list(health.reasons)
-    return _TEMPLATES.get_template("page.html").render(
-        now_ms=now_ms,
+    health = judge(snapshot)
+    kind = "starting" if health.ok and snapshot.role is Role.STARTING else health.status
+    page = _TEMPLATES.get_template("page.html")
+    return page.render(
         snapshot=snapshot,
+        now_ms=snapshot.now_ms,
         style=Markup(STYLE),  # noqa: S704  # a file beside this one
         refresh_s=RUNNING_REFRESH_S if snapshot.running else refresh_s(snapshot.poll_interval_s),
         kind=kind,
-        headline=_headline(kind, snapshot),
-        situation=_situation(snapshot, now_ms),
-        reasons=_cut(reasons),
+        headline="Standby needs attention" if snapshot.role is Role.STANDBY and not health.ok else _HEADLINES[kind],
+        situation=_situation(snapshot),
+        reasons=_cut(health.reasons),
         comfort=_comfort(snapshot),
         left=_cut(_left(snapshot)),
         newest_ms=min(snapshot.newest_ms.values(), default=None),
-        clock=clock,
-        worst_s=max((snapshot.lag_s(each.worst_ms, now_ms) for each in snapshot.reached.values()), default=None),
-        median_s=max((snapshot.lag_s(each.median_ms, now_ms) for each in snapshot.reached.values()), default=None),
+        worst_s=max((snapshot.lag_s(each.worst_ms) for each in snapshot.reached.values()), default=None),
+        median_s=max((snapshot.lag_s(each.median_ms) for each in snapshot.reached.values()), default=None),
         states=_states(snapshot.figures) if snapshot.figures else "",
         charts=charts(snapshot) if snapshot.reports else [],
-        record_types=_record_types(snapshot, now_ms),
-        asked=asked,
-        away=_away(snapshot),
-        cycles=list(reversed(snapshot.reports[-SHOWN_CYCLES:])),
-        undone=undone,
-        outcomes={CycleOutcome.COMPLETE: "complete", CycleOutcome.CUT: "cut short", CycleOutcome.FAILED: "failed"},
+        record_types=[each for each in RecordType if each in snapshot.newest_ms or each in snapshot.reached],
+        cycles=snapshot.reports[: -SHOWN_CYCLES - 1 : -1],
+        excused_by=_excused_by(snapshot),
         confirmed=total(Count.POINTS_CONFIRMED),
         invalid=total(Count.POINTS_INVALID),
         skipped=total(Count.CYCLES_SKIPPED),
-        version=__version__,
     )
 
 
-def _kind(snapshot: Snapshot, health: Health) -> str:
-    if not health.ok:
-        return "failing"
-    return {Role.STARTING: "starting", Role.STANDBY: "standby", Role.WORKING: "ok"}[snapshot.role]
-
-
-def _headline(kind: str, snapshot: Snapshot) -> str:
-    if kind == "failing":
-        return "Standby needs attention" if snapshot.role is Role.STANDBY else "Needs attention"
-    return {"ok": "Collecting", "standby": "Standing by", "starting": "Starting"}[kind]
-
-
-def _situation(snapshot: Snapshot, now_ms: int) -> str:
+def _situation(snapshot: Snapshot) -> str:
     """The state in a sentence or two."""
-    for_s = duration((now_ms - snapshot.role_since_ms) / 1000)
+    for_s = duration((snapshot.now_ms - snapshot.role_since_ms) / 1000)
     if snapshot.role is Role.STANDBY:
         who = f" ({snapshot.holder})" if snapshot.holder else ""
         return f"Another collector{who} holds the lock and works; this one takes over when that one ends. Standby for {for_s}."
@@ -128,17 +108,17 @@ def _situation(snapshot: Snapshot, now_ms: int) -> str:
         return f"Waiting for {' and '.join(waited) or 'the lock'} for {for_s}; no cycle has begun."
     before = "No cycle has been completed yet"
     if snapshot.last_completed_ms is not None:
-        before = f"The last completed cycle ended {duration((now_ms - snapshot.last_completed_ms) / 1000)} ago"
+        before = f"The last completed cycle ended {duration((snapshot.now_ms - snapshot.last_completed_ms) / 1000)} ago"
     if snapshot.running:
-        return f"A cycle has been running for {duration((now_ms - snapshot.running.start_ms) / 1000)}. {before}."
+        return f"A cycle has been running for {duration((snapshot.now_ms - snapshot.running.start_ms) / 1000)}. {before}."
     # without the database there is no lock, and without the lock no cycle, whatever the clock says
     waited = [each.name for each in snapshot.dependencies if each.system is System.DATABASE and each.down]
-    return f"{before}; {f'the next one waits for {waited[0]}' if waited else _due(snapshot, now_ms)}."
+    return f"{before}; {f'the next one waits for {waited[0]}' if waited else _due(snapshot)}."
 
 
-def _due(snapshot: Snapshot, now_ms: int) -> str:
+def _due(snapshot: Snapshot) -> str:
     interval_ms = max(1, int(snapshot.poll_interval_s * 1000))
-    due_ms = (now_ms // interval_ms + 1) * interval_ms
+    due_ms = (snapshot.now_ms // interval_ms + 1) * interval_ms
     return f"the next one is due at {utc(due_ms, '%H:%M' if interval_ms % 60_000 == 0 else '%H:%M:%S')} UTC"
 
 
@@ -149,13 +129,13 @@ def _away(snapshot: Snapshot) -> list[str]:
 
 def _comfort(snapshot: Snapshot) -> str:
     """In an outage: what it means for the data."""
-    away = " and ".join(_away(snapshot))
+    away = _away(snapshot)
     if not away:
         return ""
+    names, verb = " and ".join(away), "is" if len(away) == 1 else "are"
     if snapshot.role is Role.STANDBY:
-        return f"This standby cannot take over while {away} is away." if " and " not in away else "This standby cannot take over."
-    verb = "are" if " and " in away else "is"
-    return f"Nothing is lost: the checkpoints stay, and what is missing meanwhile is caught up with once {away} {verb} back."
+        return f"This standby cannot take over while {names} {verb} away."
+    return f"Nothing is lost: the checkpoints stay, and what is missing meanwhile is caught up with once {names} {verb} back."
 
 
 def _left(snapshot: Snapshot) -> list[str]:
@@ -166,8 +146,8 @@ def _left(snapshot: Snapshot) -> list[str]:
     return [each.text for each in latest.reasons]
 
 
-def _cut(lines: list[str]) -> list[str]:
-    lines = list(dict.fromkeys(lines))
+def _cut(texts: Iterable[str]) -> list[str]:
+    lines = list(dict.fromkeys(texts))
     return [*lines[:MOST_REASONS], f"and {len(lines) - MOST_REASONS} more"] if len(lines) > MOST_REASONS else lines
 
 
@@ -176,26 +156,8 @@ def _states(report: CycleReport) -> str:
     return ", ".join(["active", *(f"{number:,} {state}" for number, state in states if number)])
 
 
-def _record_types(snapshot: Snapshot, now_ms: int) -> list[_Series]:
-    rows = []
-    for each in (each for each in RecordType if each in snapshot.newest_ms or each in snapshot.reached):
-        newest_ms, reached = snapshot.newest_ms.get(each), snapshot.reached.get(each)
-        rows.append(
-            _Series(
-                record_type=str(each),
-                newest=None if newest_ms is None else clock(newest_ms, now_ms),
-                age_s=None if newest_ms is None else (now_ms - newest_ms) / 1000,
-                median_s=snapshot.lag_s(reached.median_ms, now_ms) if reached else None,
-                worst_s=snapshot.lag_s(reached.worst_ms, now_ms) if reached else None,
-                series=reached.series if reached else None,
-            )
-        )
-    return rows
-
-
-def blameless(report: CycleReport) -> bool:
-    """Whether windows failed because a dependency was away, so that no interface is to blame."""
-    return any(each.kind is ReasonKind.DEPENDENCY for each in report.reasons)
-
-
-_TEMPLATES.tests["blameless"] = blameless
+def _excused_by(snapshot: Snapshot) -> str:
+    """What was away when windows failed, so that no interface is to blame; empty where nothing was."""
+    latest = snapshot.latest
+    outage = latest is not None and any(each.kind is ReasonKind.DEPENDENCY for each in latest.reasons)
+    return " and ".join(_away(snapshot)) or ("a dependency" if outage else "")

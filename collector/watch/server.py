@@ -11,9 +11,9 @@ import socketserver
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from collector import __version__
@@ -64,44 +64,27 @@ def _json(ok: bool, answer: dict[str, object]) -> Reply:
 class Site:
     """The answers, each computed anew from the state and the counters."""
 
-    def __init__(
-        self,
-        state: CollectorState,
-        counters: Counters,
-        monotonic: Callable[[], float] = time.monotonic,
-        now: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, state: CollectorState, counters: Counters) -> None:
         self._state = state
         self._counters = counters
-        self._metrics = Metrics(state, counters, monotonic, now)
-        self._monotonic = monotonic
-        self._now = now
-        self._answers = {"/": self._page, "/metrics": self._metric_text, "/healthz": self._health, "/livez": self._life}
+        self._metrics = Metrics(state, counters)
 
     def answer(self, path: str, accept: str) -> Reply | None:
         """What is to be seen at this path; None where there is nothing."""
-        found = self._answers.get(path)
-        return found(accept) if found else None
-
-    def _page(self, accept: str) -> Reply:
-        snapshot = self._state.snapshot()
-        health = judge(snapshot, self._monotonic())
-        document = render(snapshot, health, self._counters.counts(), int(self._now() * 1000))
-        return Reply(200, "text/html; charset=utf-8", document.encode())
-
-    def _metric_text(self, accept: str) -> Reply:
-        body, content_type = self._metrics.render(accept)
-        return Reply(200, content_type, body)
-
-    def _health(self, accept: str) -> Reply:
-        health = judge(self._state.snapshot(), self._monotonic())
-        return _json(health.ok, {"status": health.status, "role": health.role.value, "reasons": list(health.reasons)})
-
-    def _life(self, accept: str) -> Reply:
-        now = self._monotonic()
-        snapshot = self._state.snapshot()
-        ok = alive(snapshot, now)
-        return _json(ok, {"status": "ok" if ok else "stuck", "seconds_since_turn": round(now - snapshot.beat, 1)})
+        match path:
+            case "/":
+                return Reply(200, "text/html; charset=utf-8", render(self._state.snapshot(), self._counters.counts()).encode())
+            case "/metrics":
+                body, content_type = self._metrics.render(accept)
+                return Reply(200, content_type, body)
+            case "/healthz":
+                health = judge(self._state.snapshot())
+                return _json(health.ok, {"status": health.status, "role": health.role, "reasons": health.reasons})
+            case "/livez":
+                now = self._state.snapshot()
+                ok = alive(now)
+                return _json(ok, {"status": "ok" if ok else "stuck", "seconds_since_turn": round(now.now_s - now.beat_s, 1)})
+        return None
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -109,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     # a request line that cannot be read is not taken for HTTP/0.9, which knows no status
     default_request_version = "HTTP/1.0"
-    server: "_Server"
+    server: "WebServer"
 
     def handle(self) -> None:
         """Read the whole head, within its limits, before any of it is looked at."""
@@ -124,14 +107,23 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _head(self) -> bytes:
         """What the client sends up to the first empty line. Raises TimeoutError when that takes too long."""
-        head, until = bytearray(), time.monotonic() + CLIENT_TIMEOUT_S
-        while len(head) <= MOST_HEAD_BYTES and b"\n\r\n" not in head and b"\n\n" not in head:
+        head = bytearray()
+        for received in self._received(CLIENT_TIMEOUT_S, MOST_HEAD_BYTES):
+            head += received
+            if b"\n\r\n" in head or b"\n\n" in head:
+                break
+        return bytes(head)
+
+    def _received(self, seconds: float, most_bytes: int) -> Iterator[bytes]:
+        """What the client sends, until it ends, or is more than so much. Raises TimeoutError after so long in all."""
+        until, total = time.monotonic() + seconds, 0
+        while total <= most_bytes:
             self.connection.settimeout(max(0.001, until - time.monotonic()))
             received = self.connection.recv(4096)
             if not received:
                 break
-            head += received
-        return bytes(head)
+            total += len(received)
+            yield received
 
     def do_GET(self) -> None:
         if not self.server.hosts.known(self.headers.get_all("Host", [])):
@@ -174,15 +166,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def _ignore_rest(self) -> None:
-        until, ignored = time.monotonic() + LINGER_S, 0
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
-            while ignored < MOST_IGNORED_BYTES:
-                self.connection.settimeout(max(0.001, until - time.monotonic()))
-                received = len(self.connection.recv(4096))
-                if not received:
-                    break
-                ignored += received
+            for _ in self._received(LINGER_S, MOST_IGNORED_BYTES):
+                pass
 
     def version_string(self) -> str:
         return f"esnet-collector/{__version__}"
@@ -191,57 +178,78 @@ class _Handler(BaseHTTPRequestHandler):
         """Requests are not worth a line each."""
 
 
-class _Server(ThreadingHTTPServer):
-    """Accepts connections, and knows the open ones."""
+class WebServer(socketserver.ThreadingTCPServer):
+    """Serves what the state and the counters say, from daemon threads, from its creation until it is closed.
+
+    A request may name as `Host` what `KnownHosts` has, and `names`. Raises ConfigurationError when that port of that host
+    cannot be had.
+    """
 
     daemon_threads = True
     block_on_close = False
     request_queue_size = 64
-    # a port that another program listens on must be an error, not shared
-    allow_reuse_port = False
+    # else the port could not be had again while connections of before still end
+    allow_reuse_address = True
 
-    def __init__(self, family: int, address: tuple[str, int], site: Site, hosts: KnownHosts, stop: Stop) -> None:
-        self.address_family = family
-        self.site = site
-        self.hosts = hosts
+    def __init__(
+        self, host: str, port: int, state: CollectorState, counters: Counters, stop: Stop, names: Iterable[str] = ()
+    ) -> None:
+        self.site = Site(state, counters)
+        self.hosts = KnownHosts([host, *names])
         self._stop = stop
         self._open: dict[socket.socket, None] = {}
-        self._cut_off: set[socket.socket] = set()
         self._lock = threading.Lock()
-        super().__init__(address, _Handler)
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        except (OSError, UnicodeError) as error:
+            raise ConfigurationError(f"METRICS_HOST {host} is not an address of this machine: {error}") from error
+        self.address_family = found[0][0]
+        try:
+            super().__init__((str(found[0][4][0]), port), _Handler)
+        except OSError as error:
+            raise ConfigurationError(_fault(host, port, error)) from error
+        threading.Thread(target=self._serve, name="web", daemon=True).start()
 
-    def server_bind(self) -> None:
-        # the parent class would look up this machine's name, and may wait for a name server
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
+    @property
+    def port(self) -> int:
+        """The port that is listened on; a free one was chosen when 0 was asked for."""
+        return int(self.server_address[1])
+
+    def close(self) -> None:
+        """Stop listening; safe to call again."""
+        self.shutdown()
+        self.server_close()
+
+    def _serve(self) -> None:
+        try:
+            self.serve_forever(poll_interval=0.1)
+        except Exception as error:
+            self._stop.fail(error, "web")
 
     def get_request(self) -> tuple[Any, Any]:
+        """Out of descriptors, say: the connection is still there, and asking at once would spin."""
         try:
             return super().get_request()
         except OSError:
-            # out of descriptors, say: the connection is still there, and asking at once would spin
             self._stop.wait(0.1)
             raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """A thread for the connection; at most twice `MOST_CONNECTIONS` in all, with those that are just being cut off."""
+        """A thread for the connection. All but the newest `MOST_CONNECTIONS` are cut off; as many again may be at their end."""
         with self._lock:
-            if len(self._open) >= MOST_CONNECTIONS:
-                if len(self._cut_off) >= MOST_CONNECTIONS:
-                    super().shutdown_request(request)
-                    return
-                oldest = next(iter(self._open))
-                del self._open[oldest]
-                self._cut_off.add(oldest)
+            if len(self._open) >= 2 * MOST_CONNECTIONS:
+                super().shutdown_request(request)
+                return
+            self._open[request] = None
+            for oldest in list(self._open)[:-MOST_CONNECTIONS]:
                 with contextlib.suppress(OSError):
                     oldest.shutdown(socket.SHUT_RDWR)
-            self._open[request] = None
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
+        """The connection's end; under the lock, so that no other one that has its descriptor by then is cut off."""
         with self._lock:
             self._open.pop(request, None)
-            self._cut_off.discard(request)
             super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -251,60 +259,9 @@ class _Server(ThreadingHTTPServer):
             log.error("connection ended by an unexpected error", exc_info=error)
 
 
-class WebServer:
-    """Serves what the state and the counters say, from daemon threads, until closed. `names` may be asked for as `Host`."""
-
-    def __init__(
-        self,
-        host: str,
-        port: int,
-        state: CollectorState,
-        counters: Counters,
-        stop: Stop,
-        names: Iterable[str] = (),
-        now: Callable[[], float] = time.time,
-    ) -> None:
-        self._host = host
-        self._port = port
-        self._site = Site(state, counters, now=now)
-        self._hosts = KnownHosts([host, *names])
-        self._stop = stop
-        self._server: _Server | None = None
-
-    @property
-    def port(self) -> int:
-        """The port that is listened on; a free one was chosen when 0 was asked for. Before the start, what was asked for."""
-        return self._server.server_port if self._server else self._port
-
-    def start(self) -> None:
-        """Listen and answer; returns at once. Raises ConfigurationError when that port of that host cannot be had."""
-        try:
-            found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-            family, address = found[0][0], found[0][4]
-        except (OSError, UnicodeError) as error:
-            raise ConfigurationError(f"METRICS_HOST {self._host} is not an address of this machine: {error}") from error
-        try:
-            self._server = _Server(family, (str(address[0]), self._port), self._site, self._hosts, self._stop)
-        except OSError as error:
-            raise ConfigurationError(self._fault(error)) from error
-        threading.Thread(target=self._serve, args=(self._server,), name="web", daemon=True).start()
-
-    def _fault(self, error: OSError) -> str:
-        if error.errno == errno.EADDRINUSE:
-            return f"METRICS_PORT {self._port} is taken on {self._host}: choose another one, or 0 for none"
-        if error.errno == errno.EADDRNOTAVAIL:
-            return f"METRICS_HOST {self._host} is not an address of this machine"
-        return f"METRICS_PORT {self._port} cannot be listened on: {error.strerror or error}"
-
-    def _serve(self, server: _Server) -> None:
-        try:
-            server.serve_forever(poll_interval=0.1)
-        except Exception as error:
-            self._stop.fail(error, "web")
-
-    def close(self) -> None:
-        """Stop listening; safe to call again, and without a start."""
-        server, self._server = self._server, None
-        if server:
-            server.shutdown()
-            server.server_close()
+def _fault(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"METRICS_PORT {port} is taken on {host}: choose another one, or 0 for none"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"METRICS_HOST {host} is not an address of this machine"
+    return f"METRICS_PORT {port} cannot be listened on: {error.strerror or error}"

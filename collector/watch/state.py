@@ -5,9 +5,8 @@ import enum
 import socket
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from collector.core.model import RecordType
 from collector.core.outage import Outage
@@ -66,7 +65,7 @@ class Dependency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """The state at one moment. Wall times are ms UTC; `beat` and `awaited_since` are seconds of the monotonic clock."""
+    """The state at one moment. Times in ms are UTC, times in s the monotonic clock's."""
 
     identity: Identity
     role: Role
@@ -74,9 +73,11 @@ class Snapshot:
     started_ms: int
     poll_interval_s: float
     settle_delay_s: float
-    beat: float
+    now_ms: int
+    now_s: float
+    beat_s: float
     """When the main loop turned last."""
-    awaited_since: float
+    awaited_since_s: float
     """From when on a completed cycle is awaited: the last one, the start, or the end of a standby, whatever came last."""
     last_completed_ms: int | None = None
     reports: tuple[CycleReport, ...] = ()
@@ -100,9 +101,21 @@ class Snapshot:
         """Up to when the series of each record type were answered."""
         return self.figures.reached if self.figures else {}
 
-    def lag_s(self, reached_ms: int, now_ms: int) -> float:
-        """How far what was answered up to that time is behind what could be collected by now; it grows with the clock."""
-        return max(0.0, (now_ms - reached_ms) / 1000 - self.settle_delay_s)
+    @property
+    def cycle(self) -> CycleReport | None:
+        """The running cycle, else the last one."""
+        return self.running or self.latest
+
+    def lag_s(self, reached_ms: int, at_ms: int | None = None) -> float:
+        """How far what was answered up to that time is behind what could be collected, at the snapshot's time or another one."""
+        return max(0.0, ((self.now_ms if at_ms is None else at_ms) - reached_ms) / 1000 - self.settle_delay_s)
+
+    def with_report(self, report: CycleReport) -> "Snapshot":
+        """With what this newer report says of the table and of the newest points, as far as it says something."""
+        newest_ms = {each: max(ms, self.newest_ms.get(each, 0)) for each, ms in report.newest_ms.items()}
+        # in the first cycle of all the interfaces are counted before a series is answered
+        figures = report if report.reached or report.active else self.figures
+        return replace(self, figures=figures, newest_ms={**self.newest_ms, **newest_ms})
 
 
 def completed(report: CycleReport) -> bool:
@@ -125,28 +138,30 @@ class CollectorState:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._outages = dict(outages)
-        self._poll_interval_s = poll_interval_s
-        self._settle_delay_s = settle_delay_s
-        self._identity = identity or Identity()
         self._monotonic = monotonic
         self._now = now
         self._lock = threading.Lock()
-        self._role = Role.STARTING
-        self._role_since_ms = self._started_ms = int(now() * 1000)
-        self._beat = self._awaited_since = monotonic()
-        self._last_completed_ms: int | None = None
-        self._reports: deque[CycleReport] = deque(maxlen=KEPT_REPORTS)
-        self._latest: CycleReport | None = None
+        now_ms, now_s = int(now() * 1000), monotonic()
+        self._beat_s = now_s
         self._running: CycleReport | None = None
-        self._figures: CycleReport | None = None
-        self._newest_ms: dict[RecordType, int] = {}
-        self._holder = ""
-        self._shares_free: int | None = None
+        self._known = Snapshot(
+            identity=identity or Identity(),
+            role=Role.STARTING,
+            role_since_ms=now_ms,
+            started_ms=now_ms,
+            poll_interval_s=poll_interval_s,
+            settle_delay_s=settle_delay_s,
+            now_ms=now_ms,
+            now_s=now_s,
+            beat_s=now_s,
+            awaited_since_s=now_s,
+        )
+        """All but what moves by itself: the time, the beat, the running cycle and the outages."""
 
     @property
     def role(self) -> Role:
         """What this collector is there for at the moment."""
-        return self._role
+        return self._known.role
 
     @property
     def running(self) -> CycleReport | None:
@@ -156,75 +171,55 @@ class CollectorState:
     def enter(self, role: Role, holder: str = "") -> None:
         """Change the role; entering the one that it has already changes nothing but the beat. `holder`: who has the lock."""
         with self._lock:
-            self._beat = self._monotonic()
-            self._holder = holder
-            if role is self._role:
-                return
-            if self._role is Role.STANDBY:
-                self._awaited_since = self._beat
-            if role is Role.STANDBY:
-                # another collector works on from here: what was known is history
-                self._latest = self._running = self._figures = None
-                self._newest_ms = {}
-            self._role, self._role_since_ms = role, int(self._now() * 1000)
+            self._beat_s = self._monotonic()
+            known = replace(self._known, holder=holder)
+            if role is not known.role:
+                if known.role is Role.STANDBY:
+                    known = replace(known, awaited_since_s=self._beat_s)
+                if role is Role.STANDBY:
+                    # another collector works on from here: what was known is history
+                    self._running = None
+                    known = replace(known, latest=None, figures=None, newest_ms={})
+                known = replace(known, role=role, role_since_ms=int(self._now() * 1000))
+            self._known = known
 
     def beat(self) -> None:
         """The main loop has turned; call it once a minute or more often, in a cycle too."""
-        with self._lock:
-            self._beat = self._monotonic()
+        self._beat_s = self._monotonic()
 
     def begin(self, report: CycleReport) -> None:
         """A cycle begins, and writes its figures into this report while it runs."""
-        with self._lock:
-            self._beat = self._monotonic()
-            self._running = report
+        self.beat()
+        self._running = report
 
     def add(self, report: CycleReport) -> None:
         """A cycle has ended; nothing is written into its report any more."""
         with self._lock:
-            self._beat = self._monotonic()
-            self._running = None
-            self._reports.append(report)
-            self._latest = report
-            self._figures = report if _has_figures(report) else self._figures
-            self._newest_ms = _newest(self._newest_ms, report)
+            self._beat_s = self._monotonic()
+            reports = (*self._known.reports, report)[-KEPT_REPORTS:]
+            known = replace(self._known.with_report(report), reports=reports, latest=report)
             if completed(report):
-                self._awaited_since = self._beat
-                self._last_completed_ms = report.start_ms + int(report.seconds * 1000)
+                ended_ms = report.start_ms + int(report.seconds * 1000)
+                known = replace(known, awaited_since_s=self._beat_s, last_completed_ms=ended_ms)
+            self._known, self._running = known, None
 
     def count_free_shares(self, number: int | None) -> None:
         """So many shares have nobody who works on them; None: not known."""
         with self._lock:
-            self._shares_free = number
+            self._known = replace(self._known, shares_free=number)
 
     def snapshot(self) -> Snapshot:
         """Everything at one moment."""
         with self._lock:
-            running = _copied(self._running) if self._running else None
-            return Snapshot(
-                identity=self._identity,
-                role=self._role,
-                role_since_ms=self._role_since_ms,
-                started_ms=self._started_ms,
-                poll_interval_s=self._poll_interval_s,
-                settle_delay_s=self._settle_delay_s,
-                beat=self._beat,
-                awaited_since=self._awaited_since,
-                last_completed_ms=self._last_completed_ms,
-                reports=tuple(self._reports),
-                latest=self._latest,
-                running=running,
-                figures=running if running and _has_figures(running) else self._figures,
-                newest_ms=_newest(self._newest_ms, running) if running else dict(self._newest_ms),
-                dependencies=tuple(_dependency(system, outage) for system, outage in self._outages.items()),
-                holder=self._holder,
-                shares_free=self._shares_free,
-            )
-
-
-def _has_figures(report: CycleReport) -> bool:
-    """Whether the cycle came as far as reading the table; in the first of all nothing is reached for a while then."""
-    return bool(report.reached or report.active)
+            known, running = self._known, _copied(self._running) if self._running else None
+        return replace(
+            known.with_report(running) if running else known,
+            now_ms=int(self._now() * 1000),
+            now_s=self._monotonic(),
+            beat_s=self._beat_s,
+            running=running,
+            dependencies=tuple(_dependency(system, outage) for system, outage in self._outages.items()),
+        )
 
 
 def _copied(report: CycleReport) -> CycleReport:
@@ -232,10 +227,6 @@ def _copied(report: CycleReport) -> CycleReport:
     copied = copy.copy(report)
     copied.windows, copied.newest_ms, copied.reasons = dict(report.windows), dict(report.newest_ms), list(report.reasons)
     return copied
-
-
-def _newest(known: Mapping[RecordType, int], report: CycleReport) -> dict[RecordType, int]:
-    return {**known, **{each: max(ms, known.get(each, 0)) for each, ms in report.newest_ms.items()}}
 
 
 def _dependency(system: System, outage: Outage) -> Dependency:

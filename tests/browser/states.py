@@ -1,7 +1,6 @@
 """Every state that the page can show, brought about in a collector's state, with as much as can be to show."""
 
 import random
-import time
 from collections.abc import Callable
 
 from collector.core.model import RecordType
@@ -19,7 +18,8 @@ IDENTITY = Identity(
     share="2/3",
 )
 INTERVAL_S, SETTLE_S = 900, 900
-NOW_MS = int(time.time() * 1000)
+NOW_MS = 1_795_824_600_000
+"""2026-11-28 00:10 UTC: soon after midnight many times are shown with the date of the day before, which is wider."""
 
 
 class Scene:
@@ -27,11 +27,15 @@ class Scene:
 
     def __init__(self) -> None:
         self.outages = {
-            System.SOURCE: Outage("Netbeam"),
-            System.DATABASE: Outage("MySQL"),
-            System.BROKER: Outage("RabbitMQ"),
+            System.SOURCE: Outage("Netbeam", now=self.now),
+            System.DATABASE: Outage("MySQL", now=self.now),
+            System.BROKER: Outage("RabbitMQ", now=self.now),
         }
-        self.state = CollectorState(self.outages, INTERVAL_S, SETTLE_S, IDENTITY)
+        self.state = CollectorState(self.outages, INTERVAL_S, SETTLE_S, IDENTITY, now=self.now)
+
+    @staticmethod
+    def now() -> float:
+        return NOW_MS / 1000
 
     def connected(self) -> None:
         for each in self.outages.values():

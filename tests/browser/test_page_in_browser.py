@@ -26,7 +26,6 @@ def scene() -> Scene:
 @pytest.fixture
 def url(scene: Scene) -> Iterator[str]:
     server = WebServer("127.0.0.1", 0, scene.state, Counters(), Stop())
-    server.start()
     yield f"http://127.0.0.1:{server.port}/"
     server.close()
 

@@ -35,7 +35,6 @@ def file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.fixture
 def server(rabbit_outage: Outage) -> Iterator[WebServer]:
     server = WebServer("127.0.0.1", 0, CollectorState({System.BROKER: rabbit_outage}, 900), Counters(), Stop())
-    server.start()
     yield server
     server.close()
 

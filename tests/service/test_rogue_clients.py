@@ -27,7 +27,6 @@ from collector.core.shutdown import Stop
 from collector.watch.server import WebServer
 from collector.watch.state import CollectorState
 server = WebServer("127.0.0.1", 0, CollectorState({}, 900), Counters(), Stop())
-server.start()
 print(server.port, flush=True)
 sys.stdin.read()
 """
@@ -108,7 +107,6 @@ def test_head_that_drips_is_cut_off_after_its_time(monkeypatch: pytest.MonkeyPat
     """A time-out of each receive alone would let a client stay that sends a byte now and then."""
     monkeypatch.setattr(web, "CLIENT_TIMEOUT_S", 1.0)
     server = WebServer("127.0.0.1", 0, CollectorState({}, 900), Counters(), Stop())
-    server.start()
     began = time.monotonic()
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client, contextlib.suppress(OSError):
         client.sendall(head)
@@ -123,7 +121,6 @@ def test_answer_that_is_not_taken_is_given_up(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(web, "CLIENT_TIMEOUT_S", 0.5)
     monkeypatch.setattr(web.Site, "answer", lambda *_: web.Reply(200, "text/plain", b"a" * 50_000_000))
     server = WebServer("127.0.0.1", 0, CollectorState({}, 900), Counters(), Stop())
-    server.start()
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
         client.sendall(b"GET / HTTP/1.1\r\n\r\n")
         assert client.recv(100).startswith(b"HTTP/1.0 200 ")

@@ -67,7 +67,6 @@ def stop() -> Stop:
 @pytest.fixture
 def server(state: CollectorState, stop: Stop) -> Iterator[WebServer]:
     server = WebServer("127.0.0.1", 0, state, Counters(), stop, ["watch.example.org"])
-    server.start()
     yield server
     server.close()
     assert stop.failure is None
@@ -121,6 +120,7 @@ def test_livez_is_503_once_the_main_loop_has_not_turned_for_long(server: WebServ
     assert health(server, "/livez")[0] == 200
     clock.ago_s = 1801
     state.beat()
+    clock.ago_s = 0
     status, answer = health(server, "/livez")
     assert (status, answer["status"]) == (503, "stuck")
 
@@ -297,28 +297,23 @@ def test_many_at_once_are_all_answered(server: WebServer) -> None:
 
 
 def test_port_that_is_taken_is_a_configuration_error(server: WebServer, state: CollectorState, stop: Stop) -> None:
-    second = WebServer("127.0.0.1", server.port, state, Counters(), stop)
     with pytest.raises(ConfigurationError, match=rf"^METRICS_PORT {server.port} is taken on 127\.0\.0\.1"):
-        second.start()
-    second.close()
+        WebServer("127.0.0.1", server.port, state, Counters(), stop)
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1", "a" * 70 + ".invalid"])
 def test_host_that_is_not_ours_is_a_configuration_error(state: CollectorState, stop: Stop, host: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^METRICS_HOST .* is not an address of this machine"):
-        WebServer(host, 0, state, Counters(), stop).start()
+        WebServer(host, 0, state, Counters(), stop)
 
 
 def test_closed_server_gives_its_port_back_at_once(state: CollectorState, stop: Stop) -> None:
     first = WebServer("127.0.0.1", 0, state, Counters(), stop)
-    first.close()
-    first.start()
     port = first.port
     health(first)
     first.close()
     first.close()
     second = WebServer("127.0.0.1", port, state, Counters(), stop)
-    second.start()
     assert health(second)[0] == 200
     second.close()
 
@@ -326,7 +321,6 @@ def test_closed_server_gives_its_port_back_at_once(state: CollectorState, stop: 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
 def test_ipv6_address_is_listened_on(state: CollectorState, stop: Stop) -> None:
     server = WebServer("::1", 0, state, Counters(), stop)
-    server.start()
     with socket.create_connection(("::1", server.port), timeout=10) as client:
         client.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
         assert client.recv(100).startswith(b"HTTP/1.0 200 ")

@@ -46,11 +46,6 @@ def outages() -> dict[System, Outage]:
     return {System.SOURCE: Outage("Netbeam"), System.DATABASE: Outage("MySQL"), System.BROKER: Outage("RabbitMQ")}
 
 
-@pytest.fixture
-def state(outages: dict[System, Outage]) -> CollectorState:
-    return CollectorState(outages, 900, 900, Identity(share="2/3"), monotonic=lambda: 1000.0)
-
-
 class Clock:
     """The wall clock, moved by hand."""
 
@@ -66,8 +61,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def metrics(state: CollectorState, counters: Counters, clock: Clock) -> Metrics:
-    return Metrics(state, counters, monotonic=lambda: 1000.0, now=clock)
+def state(outages: dict[System, Outage], clock: Clock) -> CollectorState:
+    return CollectorState(outages, 900, 900, Identity(share="2/3"), monotonic=lambda: 1000.0, now=clock)
+
+
+@pytest.fixture
+def metrics(state: CollectorState, counters: Counters) -> Metrics:
+    return Metrics(state, counters)
 
 
 def scrape(metrics: Metrics) -> Samples:

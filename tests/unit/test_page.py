@@ -15,7 +15,6 @@ from collector.core.report import CycleOutcome, CycleReport, Reached, Reason, Re
 from collector.core.text import MOST_CHARACTERS
 from collector.watch.charts import FEWEST_SLOTS, charts
 from collector.watch.format import clock, counted, duration, utc
-from collector.watch.health import Health, judge
 from collector.watch.page import CONTENT_SECURITY_POLICY, MOST_REASONS, RUNNING_REFRESH_S, SHOWN_CYCLES, STYLE, render
 from collector.watch.state import Dependency, Identity, Role, Snapshot, System
 
@@ -60,8 +59,10 @@ WORKING = Snapshot(
     started_ms=START_MS,
     poll_interval_s=900,
     settle_delay_s=900,
-    beat=0.0,
-    awaited_since=0.0,
+    now_ms=NOW_MS,
+    now_s=1.0,
+    beat_s=0.0,
+    awaited_since_s=0.0,
     last_completed_ms=NOW_MS - 240_000,
     reports=(CYCLE,),
     latest=CYCLE,
@@ -120,8 +121,8 @@ class Reader(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def read(snapshot: Snapshot, at: float = 1.0, counts: dict[tuple[Count, str], int] | None = None) -> Reader:
-    return Reader(render(snapshot, judge(snapshot, at), counts or {}, NOW_MS))
+def read(snapshot: Snapshot, counts: dict[tuple[Count, str], int] | None = None) -> Reader:
+    return Reader(render(snapshot, counts or {}))
 
 
 def test_working_collector_says_so_with_its_last_and_its_next_cycle() -> None:
@@ -157,7 +158,7 @@ def test_figures_of_the_last_cycle_are_shown() -> None:
 
 
 def test_lag_and_age_grow_while_nothing_is_collected() -> None:
-    later = Reader(render(WORKING, Health(True, Role.WORKING), {}, NOW_MS + 3_600_000)).text
+    later = read(replace(WORKING, now_ms=NOW_MS + 3_600_000)).text
     assert "Data up to 17:44 UTC 1 h 16 min old" in later
     assert "traffic 17:44 1 h 16 min 1 h 1 min 1 h 30 min 6,010" in later
 
@@ -251,7 +252,7 @@ def test_no_interface_is_blamed_for_an_outage_that_has_just_ended() -> None:
 
 def test_failing_collector_says_every_reason_once() -> None:
     failed = cycle(outcome=CycleOutcome.FAILED, reasons=reasons("no points since 17:44", "no points since 17:44"))
-    page = read(after(failed, CYCLE), at=2700.0)
+    page = read(after(failed, CYCLE, now_s=2700.0))
     assert "no cycle completed for 45 min; one is due every 15 min" in page.text
     assert page.text.count("no points since 17:44") == 1
     assert "Nothing is lost" not in page.text
@@ -310,15 +311,18 @@ def test_text_that_cannot_be_printed_or_has_no_end_is_made_fit() -> None:
 
 def test_many_reasons_are_cut_with_their_number() -> None:
     many = tuple(f"reason {number}" for number in range(MOST_REASONS + 30))
-    text = Reader(render(WORKING, Health(False, Role.WORKING, many), {}, NOW_MS)).text
+    text = read(after(cycle(outcome=CycleOutcome.CUT, reasons=reasons(*many, kind=ReasonKind.LEFT)))).text
     assert "and 30 more" in text
     assert f"reason {MOST_REASONS}" not in text
+    failing = read(replace(WORKING, dependencies=tuple(down(System.DATABASE, each) for each in many))).text
+    assert "and 30 more" in failing
+    assert f"reason {MOST_REASONS} is down" not in failing
 
 
 def test_chart_has_a_bar_a_cycle_with_failed_and_cut_ones_marked() -> None:
     cut = cycle(outcome=CycleOutcome.CUT, start_ms=START_MS + 900_000)
     failed = cycle(outcome=CycleOutcome.FAILED, points=0, start_ms=START_MS + 1_800_000)
-    document = render(replace(WORKING, reports=(CYCLE, cut, failed)), Health(True, Role.WORKING), {}, NOW_MS)
+    document = render(replace(WORKING, reports=(CYCLE, cut, failed)), {})
     assert [document.count(f'<g class="{outcome}">') for outcome in CycleOutcome] == [4, 4, 4]
     assert "<title>2025-11-24 16:30 UTC, failed: 0</title>" in document
     assert "Points in each of the last 3 cycles: latest 0, most 571,765; 1 of these cycles failed" in document
@@ -342,7 +346,7 @@ def test_bar_of_a_catch_up_is_cut_off_and_says_its_number_so_that_the_others_are
     assert points.ticks[0] == "2,000"
     assert [(bar.height, bar.number) for bar in points.bars if bar.cut_off] == [(100, "38,646")]
     assert {round(bar.height) for bar in points.bars if not bar.cut_off} == {68}
-    assert ">38,646</text>" in render(replace(WORKING, reports=reports), Health(True, Role.WORKING), {}, NOW_MS)
+    assert ">38,646</text>" in render(replace(WORKING, reports=reports), {})
 
 
 def test_numbers_on_neighbouring_bars_that_are_cut_off_do_not_overlap() -> None:
@@ -369,7 +373,7 @@ def test_table_of_cycles_shows_the_newest_first_and_not_all() -> None:
     starts = re.findall(r"2025-11-25 (\d\d:\d\d):00 complete", page.text)
     assert starts[0] == "15:45"
     assert len(starts) == SHOWN_CYCLES
-    assert len(render(replace(WORKING, reports=reports), Health(True, Role.WORKING), {}, NOW_MS)) < 150_000
+    assert len(render(replace(WORKING, reports=reports), {})) < 150_000
 
 
 def test_nothing_is_loaded_from_elsewhere_and_nothing_is_run() -> None:
@@ -384,7 +388,7 @@ def test_nothing_is_loaded_from_elsewhere_and_nothing_is_run() -> None:
 
 def test_policy_allows_the_pages_own_style_and_nothing_else() -> None:
     digest = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-    assert f"<style>{STYLE}</style>" in render(WORKING, Health(True, Role.WORKING), {}, NOW_MS)
+    assert f"<style>{STYLE}</style>" in render(WORKING, {})
     allowed = ["default-src 'none'", f"style-src 'sha256-{digest}'", "img-src data:"]
     denied = ["base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"]
     assert CONTENT_SECURITY_POLICY.split("; ") == allowed + denied

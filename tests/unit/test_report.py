@@ -56,8 +56,8 @@ def test_line_s_lag_is_that_of_the_metrics_at_the_cycle_s_end() -> None:
     made = CycleReport(start_ms=NOW_MS, seconds=12.34, settle_ms=SETTLE_MS, settled_ms=SETTLED_MS - 30_000)
     reached = Reached(SETTLED_MS - 30_000, SETTLED_MS, 9)
     made.reached = {RecordType.TRAFFIC: reached, RecordType.ERRORS: Reached(NOW_MS, NOW_MS, 9)}
-    state = CollectorState({}, 900, SETTLE_MS / 1000)
-    lag_s = state.snapshot().lag_s(reached.worst_ms, NOW_MS + 12_340)
+    state = CollectorState({}, 900, SETTLE_MS / 1000, now=lambda: NOW_MS / 1000 + 12.34)
+    lag_s = state.snapshot().lag_s(reached.worst_ms)
     assert lag_s == pytest.approx(42.34)
     assert "lag_traffic=42 lag_errors=0" in str(made.line())
 
