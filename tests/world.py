@@ -101,14 +101,14 @@ class World:
         self.source = FakeSource(names, points, self.journal)
         self.store = FakeStore(*rows, journal=self.journal)
         self.publisher = FakePublisher()
-        self.limited = LimitedLog(logging.getLogger("cycle"))
         self.flow = FlowControl(
             self.publisher, self.stop, exchange="ex", may_work=self.store.holds_lock, patience_s=patience_s, room=ROOM,
             monotonic=self.clock.monotonic,
         )  # fmt: skip
         self.pipeline = Pipeline(
-            self.source, self.publisher, self.flow, interface_key=INTERFACES, traffic_key=TRAFFIC, stop=self.stop,
-            counters=self.counters, limited=self.limited, monotonic=self.clock.monotonic,
+            source=self.source, publisher=self.publisher, flow=self.flow, interface_key=INTERFACES, traffic_key=TRAFFIC,
+            stop=self.stop, counters=self.counters, limited=LimitedLog(logging.getLogger("cycle")),
+            monotonic=self.clock.monotonic,
         )  # fmt: skip
         poll_ms, record_types = poll_s * 1000, tuple(record_types)
         self.rules = CycleRules(
@@ -125,11 +125,10 @@ class World:
         """Another process begins: what is kept in memory is gone."""
         plan, alarm = self.rules.plan, self.rules.alarm
         late_ms = plan.late_ms if alarm.possible else None
-        self.states = SeriesStates(self.poll_s * 1000, self.idle_ms, plan.max_window_ms, late_ms, shuffled=lambda: 0.0)
-        announcements = Announcements(86_400.0, self.counters, self.clock.monotonic, self.limited)
+        self.states = SeriesStates(self.poll_s * 1000, self.idle_ms, plan.max_window_ms, late_ms, place=lambda row_id: 0)
+        announcements = Announcements(86_400.0, self.counters, self.clock.monotonic, self.pipeline.limited)
         self.cycle = Cycle(
-            self.source, self.store, self.publisher, self.flow, self.pipeline, self.states, announcements, self.rules,
-            self.counters, self.limited, self.stop, monotonic=self.clock.monotonic,
+            self.pipeline, self.store, self.states, announcements, self.rules,
             begun=self.reports.append, beat=self._count_turns,
         )  # fmt: skip
 

@@ -138,18 +138,17 @@ def pipeline(
     flow: FlowControl,
     stop: Stop,
     counters: Counters,
-    limited: LimitedLog | None = None,
 ) -> Pipeline:
     """The way from one to the other."""
     return Pipeline(
-        source,
-        publisher,
-        flow,
+        source=source,
+        publisher=publisher,
+        flow=flow,
         interface_key=config.interface_key,
         traffic_key=config.traffic_key,
         stop=stop,
         counters=counters,
-        limited=limited,
+        limited=LimitedLog(logging.getLogger(Pipeline.__module__)),
     )
 
 
@@ -169,25 +168,19 @@ def cycle(
 ) -> Cycle:
     """The cycle over these systems."""
     flow = flow_control(config, publisher, stop, may_work=store.holds_lock, patience_s=patience_s)
-    limited = LimitedLog(logging.getLogger(Cycle.__module__))
+    way = pipeline(config, source, publisher, flow, stop, counters)
     rules = cycle_rules(config, once=once)
     return Cycle(
-        source,
+        way,
         store,
-        publisher,
-        flow,
-        pipeline(config, source, publisher, flow, stop, counters, limited),
         SeriesStates(
             rules.reconcile.poll_ms,
             _ms(config.idle_backoff_s),
             rules.plan.max_window_ms,
             rules.plan.late_ms if rules.alarm.possible else None,
         ),
-        Announcements(config.interface_snapshot_interval_s, counters, time.monotonic, limited),
+        Announcements(config.interface_snapshot_interval_s, counters, time.monotonic, way.limited),
         rules,
-        counters,
-        limited,
-        stop,
         begun=begun,
         beat=beat,
         backfill=backfill,

@@ -15,13 +15,15 @@ is believed after LATE_DATA, so that a dead interface trails by no more than tha
 | whose successor has had points  |                                                                    |
 """
 
-from collections import Counter
 from dataclasses import dataclass, field
 
 from collector.core.contracts import Store
+from collector.core.counters import Count, Counters
 from collector.core.errors import LockLostError
 from collector.core.model import GRID_MS, Move, Series, Window
 from collector.core.report import CycleReport, WindowOutcome
+from collector.cycle.pipeline import WindowResult
+from collector.cycle.series_state import SeriesStates
 
 
 def next_checkpoint(
@@ -32,83 +34,85 @@ def next_checkpoint(
     `newest_ms` is the answer's newest point, `reached_ms` where the series stands after what came before in this cycle, and
     `table_newest_ms` the newest checkpoint of any series as the cycle began: it shows up to when the source had points.
     """
-    candidates = [reached_ms]
+    best_ms = reached_ms
     if late_ms == 0 or window.superseded:
-        candidates.append(window.end_ms)
-    if newest_ms is not None:
-        candidates.append(window.end_ms if window.end_ms - newest_ms <= GRID_MS else newest_ms + 1)
+        best_ms = window.end_ms
+    elif newest_ms is not None:
+        best_ms = window.end_ms if window.end_ms - newest_ms <= GRID_MS else newest_ms + 1
     if table_newest_ms is not None:
-        candidates.append(min(window.end_ms, table_newest_ms - late_ms))
-    best_ms = max(candidates)
+        best_ms = max(best_ms, min(window.end_ms, table_newest_ms - late_ms))
     return best_ms if best_ms > reached_ms else None
 
 
 @dataclass(slots=True)
-class _Step:
-    """What is on the bus and not yet in the table, of one series."""
+class _Progress:
+    """Of one series in one cycle, over all of its windows."""
 
-    from_ms: int | None
-    to_ms: int
-    windows: Counter[WindowOutcome] = field(default_factory=Counter)
+    held_ms: int | None
+    """What its row holds."""
+    reached_ms: int
+    """Up to where all is on the bus; of a series without a checkpoint at first where it began."""
+    unwritten: list[WindowOutcome] = field(default_factory=list)
+    """The windows that led from the one to the other."""
 
 
 class Checkpoints:
     """Keeps what is confirmed until it is written, over an outage of the store too; used by the cycle's thread alone."""
 
-    def __init__(self, store: Store, late_ms: int) -> None:
-        self._store = store
+    def __init__(self, store: Store, states: SeriesStates, counters: Counters, late_ms: int) -> None:
+        self._store, self._states, self._counters = store, states, counters
         self._late_ms = late_ms
         self._table_newest_ms: int | None = None
-        self._steps: dict[Series, _Step] = {}
-        self._held: dict[Series, int | None] = {}
-        """What the rows hold that this cycle has written."""
-        self._begun: dict[Series, int] = {}
-        """Where the series without a checkpoint began in this cycle."""
+        self._progress: dict[Series, _Progress] = {}
 
     def begin(self, table_newest_ms: int | None) -> None:
-        """A new cycle, whose table has just been read."""
+        """A new cycle, whose table has just been read: all that was confirmed before has been written."""
         self._table_newest_ms = table_newest_ms
-        self._held.clear()
-        self._begun.clear()
+        self._progress.clear()
 
-    def answered(self, window: Window, newest_ms: int | None, report: CycleReport) -> None:
-        """A window was answered, and what it had is confirmed by the broker."""
-        series = window.series
-        outcome = WindowOutcome.EMPTY if newest_ms is None else WindowOutcome.DONE
-        step = self._steps.get(series)
-        held_ms = self._held.get(series, window.checkpoint_ms)
-        begun_ms = self._begun.setdefault(series, window.begin_ms) if held_ms is None else held_ms
-        reached_ms = step.to_ms if step else begun_ms
-        to_ms = next_checkpoint(window, newest_ms, reached_ms, self._table_newest_ms, self._late_ms)
-        if to_ms is None:
-            report.windows[outcome] += 1
+    def ended(self, result: WindowResult, report: CycleReport) -> None:
+        """A window has its outcome; one that was answered counts when its checkpoint is written, unless that stays."""
+        window, progress = result.window, self._progress.get(result.window.series)
+        if not result.answered:
+            self._count(report, result.outcome)
             return
-        if step is None:
-            step = self._steps[series] = _Step(held_ms, to_ms)
-        step.to_ms = to_ms
-        step.windows[outcome] += 1
+        if progress is None:
+            held_ms = window.checkpoint_ms
+            progress = _Progress(held_ms, window.begin_ms if held_ms is None else held_ms)
+            self._progress[window.series] = progress
+        to_ms = next_checkpoint(window, result.newest_ms, progress.reached_ms, self._table_newest_ms, self._late_ms)
+        if to_ms is None:
+            self._count(report, result.outcome)
+        else:
+            progress.reached_ms = to_ms
+            progress.unwritten.append(result.outcome)
 
-    def write(self, report: CycleReport) -> tuple[dict[Series, int], set[Series]]:
+    def write(self, report: CycleReport) -> set[Series]:
         """Move the checkpoints of all that is confirmed: nothing else moves one.
 
-        Returns the new checkpoints, and the series whose row held another value than it should: these are not done. Raises
-        LockLostError when this is no longer the writer; what is not written then is written by the next call.
+        Returns the series whose row held another value than it should, since somebody has changed it: these are not done.
+        Raises LockLostError when this is no longer the writer; what is not written then is written by the next call.
         """
         if not self._store.holds_lock():
             raise LockLostError("the lock is not ours any more")
-        steps = self._steps
+        steps = {series: progress for series, progress in self._progress.items() if progress.unwritten}
         if not steps:
-            return {}, set()
-        moves = [Move(series, step.from_ms, step.to_ms) for series, step in steps.items()]
+            return set()
+        moves = [Move(series, progress.held_ms, progress.reached_ms) for series, progress in steps.items()]
         refused = {move.series for move in self._store.advance(moves)}
-        self._steps = {}
-        moved: dict[Series, int] = {}
-        for series, step in steps.items():
+        for series, progress in steps.items():
             if series in refused:
-                report.windows[WindowOutcome.MOVED] += step.windows.total()
-                continue
-            moved[series] = self._held[series] = step.to_ms
-            for outcome, count in step.windows.items():
-                report.windows[outcome] += count
-        report.checkpoints_moved += len(moved)
-        return moved, refused
+                self._states.forget(series)
+                self._count(report, WindowOutcome.MOVED, len(progress.unwritten))
+            else:
+                self._states.moved(series, progress.reached_ms)
+                progress.held_ms = progress.reached_ms
+                for outcome in progress.unwritten:
+                    self._count(report, outcome)
+            progress.unwritten = []
+        report.checkpoints_moved += len(steps) - len(refused)
+        return refused
+
+    def _count(self, report: CycleReport, outcome: WindowOutcome, number: int = 1) -> None:
+        report.windows[outcome] += number
+        self._counters.add(Count.WINDOWS, number, outcome)

@@ -20,20 +20,22 @@ class Collection:
         self._pipeline = pipeline
         self._states = states
         self.left: dict[Series, Span] = {span.series: span for span in spans}
-        self.unasked: set[Series] = set()
-        """Those that the last round did not come to."""
         self.unanswered: set[Series] = set()
         """Those whose window of the last round is not done; in the next round it comes again."""
+        self.complete = True
+        """Whether the last round came to all of them."""
 
     def round(self, until: float) -> Iterator[list[WindowResult]]:
         """Ask for one window of each series that is left; yields results as they come, at least every `TICK_S`."""
         windows = [self._states.window(span) for span in self.left.values()]
-        self.unasked = set(self.left)
         self.unanswered = set()
+        asked = 0
         for results in self._pipeline.windows(windows, until, self._places):
+            asked += len(results)
             for result in results:
                 self._note(result)
             yield results
+        self.complete = asked == len(windows)
 
     def drop(self, series: Iterable[Series]) -> None:
         """Ask no more for these."""
@@ -41,16 +43,15 @@ class Collection:
             self.left.pop(each, None)
 
     def _note(self, result: WindowResult) -> None:
-        window = result.window
-        self.unasked.discard(window.series)
+        window, series = result.window, result.window.series
         self._states.asked(window)
         if result.answered:
-            span = self.left.pop(window.series)
+            span = self.left.pop(series)
             self._states.answered(window, span.end_ms, result.newest_ms is not None)
             if rest := span.after(window):
-                self.left[window.series] = rest
+                self.left[series] = rest
             return
-        self.unanswered.add(window.series)
+        self.unanswered.add(series)
         if result.outcome is WindowOutcome.FAILED:
             self._states.failed(window, result.shorten)
 

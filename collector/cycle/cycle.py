@@ -6,23 +6,19 @@ leaves `run` as an exception: the caller takes the lock again and starts a new p
 """
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from collector.core.contracts import Outcome, Publisher, Source, Store
-from collector.core.counters import Count, Counters
+from collector.core.contracts import Outcome, Store
+from collector.core.counters import Count
 from collector.core.errors import AnswerError, CollectorError, LockLostError, UnavailableError
-from collector.core.limited_log import LimitedLog
-from collector.core.model import Held, Listing, RecordType, Row, Series, Table
-from collector.core.report import CycleOutcome, CycleReport, Reached, ReasonKind, WindowOutcome
+from collector.core.model import Held, Listing, Table
+from collector.core.report import CycleOutcome, CycleReport, ReasonKind, WindowOutcome
 from collector.core.share import Share
-from collector.core.shutdown import Stop
 from collector.core.text import counted, printable
 from collector.cycle.alarm import AlarmRules, silence
 from collector.cycle.checkpoints import Checkpoints
 from collector.cycle.cycle_windows import CycleWindows
-from collector.cycle.flow_control import FlowControl
 from collector.cycle.interface_messages import Announcements
 from collector.cycle.name_history import NameHistory
 from collector.cycle.pipeline import Pipeline
@@ -57,30 +53,23 @@ class Cycle:
 
     def __init__(
         self,
-        source: Source,
-        store: Store,
-        publisher: Publisher,
-        flow: FlowControl,
         pipeline: Pipeline,
+        store: Store,
         states: SeriesStates,
         announcements: Announcements,
         rules: CycleRules,
-        counters: Counters,
-        limited: LimitedLog,
-        stop: Stop,
         *,
         begun: Callable[[CycleReport], None] = lambda report: None,
         beat: Callable[[], None] = lambda: None,
         backfill: Callable[[int, int], str] = lambda begin_ms, end_ms: f"backfill --begin {begin_ms} --end {end_ms}",
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._source, self._store, self._publisher = source, store, publisher
-        self._flow, self._pipeline = flow, pipeline
-        self._states, self._announcements = states, announcements
-        self._rules, self._counters, self._limited, self._stop = rules, counters, limited, stop
-        self._begun, self._beat, self._backfill, self._monotonic = begun, beat, backfill, monotonic
-        self._checkpoints = Checkpoints(store, rules.plan.late_ms)
-        self._windows = CycleWindows(pipeline, flow, states, self._checkpoints, stop, counters, beat=beat, monotonic=monotonic)
+        self._source, self._publisher, self._flow = pipeline.source, pipeline.publisher, pipeline.flow
+        self._stop, self._counters, self._limited = pipeline.stop, pipeline.counters, pipeline.limited
+        self._monotonic = pipeline.monotonic
+        self._pipeline, self._store, self._states, self._announcements = pipeline, store, states, announcements
+        self._rules, self._begun, self._beat, self._backfill = rules, begun, beat, backfill
+        self._checkpoints = Checkpoints(store, states, pipeline.counters, rules.plan.late_ms)
+        self._windows = CycleWindows(pipeline, states, self._checkpoints, beat)
         self._history = NameHistory(store)
         self._held = Held()
         """Names that the last listing lacked or had in excess, and that were left as they were."""
@@ -97,7 +86,7 @@ class Cycle:
         self._flow.begin(until)
         self._windows.begin()
         try:
-            self._windows.write(report)
+            self._checkpoints.write(report)
             listing = self._list(now_ms, report)
             until = self._after_listing(until)
             now_ms = listing.time_ms if listing else self._source.latest_ms(now_ms)
@@ -105,16 +94,14 @@ class Cycle:
             if listing:
                 self._announce(listing, until, report)
             del listing  # some 30 MB that the rest of the pass has no use for
-            due, idle = self._plan(table, now_ms, report)
-            self._windows.collect(due, until, report, lambda: self._reached(table, idle))
-            self._conclude(table, idle, report)
+            self._windows.collect(self._plan(table, now_ms, report), until, report)
+            self._conclude(report)
         except CollectorError:
             # what the store's outage has kept from a try or from the table
             report.outstanding = max(report.outstanding, report.planned - report.done)
             raise
         finally:
             self._limited.conclude()
-            self._windows.count(report)
             report.seconds = self._monotonic() - began
             report.database_s = self._store.database_s - database_began_s
         return self._counted(report)
@@ -211,33 +198,30 @@ class Cycle:
         if self._announcements.left:
             report.add(ReasonKind.LEFT, "interface messages were not all confirmed")
 
-    def _plan(self, table: Table, now_ms: int, report: CycleReport) -> tuple[list[Span], set[Series]]:
-        """What to ask for in this cycle, and the series that are left out as idle."""
+    def _plan(self, table: Table, now_ms: int, report: CycleReport) -> list[Span]:
+        """What to ask for in this cycle."""
         rules = self._rules.plan
         names = names_to_look_up(table.rows, rules.record_types)
         history = self._history.of(names, table.rows)
         self._history.keep_only(names)
         report.settled_ms = settled_ms(now_ms, rules.settle_ms)
         due = spans(table.rows, history, now_ms, rules)
+        rows = [row for row, _ in collected(table.rows)]
         self._checkpoints.begin(table.newest_ms)
-        self._states.begin({row.id for row in table.rows}, now_ms, report.settled_ms)
-        chosen, left_out = self._states.choose(due, everyone=self._rules.once)
+        self._states.begin(rows, rules.record_types, now_ms, report.settled_ms)
+        chosen = self._states.choose(due, everyone=self._rules.once)
         self._say_skipped([span for span in due if self._states.skips(span)])
-        idle = {span.series for span in left_out}
-        active = _active(table)
-        ids = {row.id for row in active}
         # first, since whoever watches takes the other figures for as far as this
-        report.reached = self._reached(table, idle)
-        report.idle, report.active, report.untrusted = len(idle), len(ids), len(table.untrusted)
-        report.draining = len({span.series.row_id for span in (*chosen, *left_out)} - ids)
+        report.reached = self._states.reached()
+        active = [row for row in rows if row.active]
+        report.idle, report.active, report.untrusted = len(self._states.idle), len(active), len(table.untrusted)
+        asked = {span.series.row_id for span in chosen} | {series.row_id for series in self._states.idle}
+        report.draining = len(asked - {row.id for row in active})
         for record_type in rules.record_types:
             checkpoints = [row.checkpoints[record_type] for row in active if record_type in row.checkpoints]
             if checkpoints:
                 self._windows.newest_ms.setdefault(record_type, max(checkpoints))
-        return chosen, idle
-
-    def _reached(self, table: Table, idle: set[Series]) -> dict[RecordType, Reached]:
-        return self._states.reached(_active(table), self._rules.plan.record_types, idle)
+        return chosen
 
     def _say_skipped(self, due: list[Span]) -> None:
         skipped = [(span.skipped_from_ms, span.begin_ms) for span in due if span.skipped_from_ms is not None]
@@ -245,11 +229,9 @@ class Cycle:
             command = self._backfill(min(begin_ms for begin_ms, _ in skipped), max(end_ms for _, end_ms in skipped))
             log.warning("series further behind than MAX_BACKLOG start there series=%d fetch_the_rest=%r", len(skipped), command)
 
-    def _conclude(self, table: Table, idle: set[Series], report: CycleReport) -> None:
+    def _conclude(self, report: CycleReport) -> None:
         """How the pass ended: what failed it, and what it left."""
-        record_types = self._rules.plan.record_types
-        active = _active(table)
-        report.reached = self._reached(table, idle)
+        report.reached = self._states.reached()
         source, broker = self._source, self._publisher.outage
         if source.outage.down:
             report.add(ReasonKind.DEPENDENCY, f"{source.name} is not available: {source.outage.last_error}")
@@ -259,13 +241,12 @@ class Cycle:
             report.add(ReasonKind.DEPENDENCY, f"{broker.dependency} is not available: {broker.last_error}")
         for key in self._flow.unroutable:
             report.add(ReasonKind.FAILURE, f"no queue takes messages with routing key {key}")
-        answered = {each: self._states.counted(active, each) for each in record_types}
-        for reason in silence(answered, source.name, self._rules.alarm):
+        for reason in silence(self._states.counted(), source.name, self._rules.alarm):
             report.add(ReasonKind.FAILURE, reason)
-        self._say_left(len(active) * len(record_types) - len(idle), report)
+        self._say_left(report)
 
-    def _say_left(self, series: int, report: CycleReport) -> None:
-        """What was not done of the windows; `series` is how many are asked in most cycles."""
+    def _say_left(self, report: CycleReport) -> None:
+        """What was not done of the windows."""
         windows, broker = report.windows, self._publisher.outage.dependency
         for outcome, what in (
             (WindowOutcome.REFUSED, f"refused by {broker}"),
@@ -277,10 +258,11 @@ class Cycle:
                 report.add(ReasonKind.LEFT, f"{counted(windows[outcome], 'window')} {what}")
         if report.outstanding:
             report.add(ReasonKind.NO_TRY, f"{counted(report.outstanding, 'window')} got no try")
+        asked_mostly = report.active * len(self._rules.plan.record_types) - report.idle
         tried = sum(windows.values())
         got_through = any(windows[each] for each in (WindowOutcome.DONE, WindowOutcome.EMPTY, WindowOutcome.MOVED))
         # a few that fail by themselves and are due more often than the others are no failure of the whole
-        if tried and 2 * tried >= series and not got_through and not self._source.outage.down:
+        if tried and 2 * tried >= asked_mostly and not got_through and not self._source.outage.down:
             report.add(ReasonKind.FAILURE, "no window got through")
 
     def _counted(self, report: CycleReport) -> CycleReport:
@@ -290,8 +272,3 @@ class Cycle:
             report.outcome = CycleOutcome.CUT if report.outstanding or self._stop.is_set() else CycleOutcome.COMPLETE
         self._counters.add(Count.CYCLES, 1, report.outcome.value)
         return report
-
-
-def _active(table: Table) -> list[Row]:
-    """The rows that are collected and still listed."""
-    return [row for row, _ in collected(table.rows) if row.active]

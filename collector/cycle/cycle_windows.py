@@ -1,19 +1,15 @@
 """The windows of one cycle: asked for, noted, and written to the table once they are on the bus."""
 
 import logging
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from collector.core.counters import Count, Counters
 from collector.core.errors import CollectorError
-from collector.core.model import RecordType, Series
-from collector.core.report import MOST_FAILING, CycleReport, Reached, ReasonKind, WindowOutcome
-from collector.core.shutdown import Stop
+from collector.core.model import RecordType
+from collector.core.report import MOST_FAILING, CycleReport, ReasonKind, WindowOutcome
 from collector.core.text import counted
 from collector.cycle.checkpoints import Checkpoints
 from collector.cycle.collection import Collection
-from collector.cycle.flow_control import FlowControl
 from collector.cycle.pipeline import Pipeline, WindowResult
 from collector.cycle.plan import Span
 from collector.cycle.series_state import SeriesStates
@@ -32,64 +28,35 @@ MOST_REASONS = 3
 class CycleWindows:
     """Collects what is due in each cycle; used by the cycle's thread."""
 
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        flow: FlowControl,
-        states: SeriesStates,
-        checkpoints: Checkpoints,
-        stop: Stop,
-        counters: Counters,
-        *,
-        beat: Callable[[], None] = lambda: None,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._pipeline = pipeline
-        self._flow = flow
-        self._states = states
-        self._checkpoints = checkpoints
-        self._stop = stop
-        self._counters = counters
-        self._beat = beat
-        self._monotonic = monotonic
+    def __init__(self, pipeline: Pipeline, states: SeriesStates, checkpoints: Checkpoints, beat: Callable[[], None]) -> None:
+        self._pipeline, self._states, self._checkpoints, self._beat = pipeline, states, checkpoints, beat
+        self._monotonic = pipeline.monotonic
         self.newest_ms: dict[RecordType, int] = {}
         """The newest point on the bus, since the start."""
         self._said = 0.0
         self._failures: Counter[str] = Counter()
         self._failing: Counter[str] = Counter()
         """Failed windows of this cycle, by the reason and by the interface."""
-        self._counted: Counter[WindowOutcome] = Counter()
-        """Windows of this cycle that the metrics have."""
 
     def begin(self) -> None:
         """A new cycle."""
         self._said = self._monotonic()
         self._failures.clear()
         self._failing.clear()
-        self._counted.clear()
 
-    def collect(
-        self, due: list[Span], until: float, report: CycleReport, reached: Callable[[], Mapping[RecordType, Reached]]
-    ) -> None:
-        """Every series' first window, then every series' second, and so on; `reached` tells up to when the series are answered.
+    def collect(self, due: list[Span], until: float, report: CycleReport) -> None:
+        """Every series' first window, then every series' second, and so on.
 
         Raises UnavailableError and ConfigurationError of the store; what is confirmed by then is written by the next cycle.
         """
         collection = Collection(self._pipeline, self._states, due)
-        while collection.left and not self._stop.is_set() and self._monotonic() < until:
+        while collection.left and not self._pipeline.stop.is_set() and self._monotonic() < until:
             report.planned += len(collection.left)
-            self._round(collection, until, report, reached)
-            if collection.unasked:
+            self._round(collection, until, report)
+            if not collection.complete:
                 break
             collection.drop(collection.unanswered)
         report.outstanding += len(collection.left.keys() - collection.unanswered)
-
-    def write(self, report: CycleReport) -> set[Series]:
-        """Write what is confirmed; returns the series whose checkpoint somebody else has changed. Raises like `collect`."""
-        moved, refused = self._checkpoints.write(report)
-        self._states.moved(moved)
-        self._states.forget(refused)
-        return refused
 
     def conclude(self, report: CycleReport) -> None:
         """Say in the report which windows were not done, and why."""
@@ -100,16 +67,7 @@ class CycleWindows:
             rest = self._failures.total() - sum(count for _, count in self._failures.most_common(MOST_REASONS))
             report.add(ReasonKind.LEFT, f"{counted(rest, 'window')} failed for other reasons")
 
-    def count(self, report: CycleReport) -> None:
-        """Have the metrics count what has got its outcome since the last call."""
-        for outcome, number in report.windows.items():
-            if number > self._counted[outcome]:
-                self._counters.add(Count.WINDOWS, number - self._counted[outcome], outcome)
-                self._counted[outcome] = number
-
-    def _round(
-        self, collection: Collection, until: float, report: CycleReport, reached: Callable[[], Mapping[RecordType, Reached]]
-    ) -> None:
+    def _round(self, collection: Collection, until: float, report: CycleReport) -> None:
         failure: CollectorError | None = None
         written = self._monotonic()
         for results in collection.round(until):
@@ -122,18 +80,16 @@ class CycleWindows:
                 log.info("cycle goes on windows=%d of=%d points=%d", report.done, report.planned, report.points)
             if failure is None and at - written >= ADVANCE_S:
                 try:
-                    collection.drop(self.write(report))
-                    report.reached = reached()
+                    collection.drop(self._checkpoints.write(report))
+                    report.reached = self._states.reached()
                 except CollectorError as error:
                     # what is in flight lands first, so that the next cycle finds the way clear and knows what is confirmed
                     failure = error
-                    self._flow.shut()
+                    self._pipeline.flow.shut()
                 written = at
-            self.count(report)
         if failure:
             raise failure
-        collection.drop(self.write(report))
-        self.count(report)
+        collection.drop(self._checkpoints.write(report))
 
     def _note(self, result: WindowResult, report: CycleReport) -> None:
         window, series = result.window, result.window.series
@@ -142,13 +98,11 @@ class CycleWindows:
             "window ended outcome=%s points=%d seconds=%.3f name=%s record_type=%s begin=%d end=%d",
             result.outcome, result.points, result.seconds, series.name, series.record_type, window.begin_ms, window.end_ms,
         )  # fmt: skip
+        self._checkpoints.ended(result, report)
         if result.answered:
             report.points += result.points
             if result.points and result.newest_ms is not None:
                 self.newest_ms[series.record_type] = max(result.newest_ms, self.newest_ms.get(series.record_type, 0))
-            self._checkpoints.answered(window, result.newest_ms, report)
-            return
-        report.windows[result.outcome] += 1
-        if result.outcome is WindowOutcome.FAILED:
+        elif result.outcome is WindowOutcome.FAILED:
             self._failures[result.failure] += 1
             self._failing[series.name] += 1

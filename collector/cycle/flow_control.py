@@ -94,12 +94,12 @@ class FlowControl:
             self._shut = True
             self._changed.notify_all()
 
-    def admit(self, routing_key: str, places: Sequence[int], patient: bool = True) -> int:
+    def admit(self, routing_key: str, places: Sequence[int], patient: bool = True) -> list[int]:
         """Wait for room for these, each with the messages to expect of it, and take it for as many as fit, from the front.
 
-        Waits until all of them fit, or as many as fill half of the room, so that a source that asks for many at once is not
-        fed one by one. 0: nothing more of this key goes out in this cycle. One that is not `patient` does not wait either for
-        a queue that was full a moment ago.
+        Returns the room that was taken for each of them. Waits until all of them fit, or as many as fill half of the room, so
+        that a source that asks for many at once is not fed one by one. None: nothing more of this key goes out in this cycle.
+        One that is not `patient` does not wait either for a queue that was full a moment ago.
         """
         sizes = [min(each, self._size) for each in places]
         enough = max(min(sum(sizes), self._size // 2), sizes[0])
@@ -109,35 +109,35 @@ class FlowControl:
                 if not patient and self._is_slowed_down(key):
                     break
                 if not self._publisher_ready():
-                    if self._patience_is_over():
+                    if self._patience_is_over:
                         self._shut = True
                         break
                 elif self._room >= (enough if key.state is _Key.OPEN else sizes[0]) and self._may_work() and self._turn(key):
                     return self._take(key, sizes)
                 self._changed.wait(POLL_S)
-            return 0
+            return []
 
-    def _take(self, key: _KeyState, sizes: Sequence[int]) -> int:
+    def _take(self, key: _KeyState, sizes: Sequence[int]) -> list[int]:
         key.probed = key.state is _Key.PROBING
-        fit = 0
+        taken: list[int] = []
         for size in sizes[:1] if key.probed else sizes:
             if size > self._room:
                 break
             self._room -= size
-            fit += 1
-        key.in_flight += fit
-        return fit
+            taken.append(size)
+        key.in_flight += len(taken)
+        return taken
 
-    def resize(self, reserved: int, needed: int) -> None:
-        """Take what is really needed in place of what was taken; more than that is taken all the same."""
+    def resize(self, taken: int, needed: int) -> None:
+        """Take what is really needed in place of what was taken, however much that is."""
         with self._changed:
-            self._room += min(reserved, self._size) - needed
+            self._room += taken - needed
             self._changed.notify()
 
-    def settle(self, routing_key: str, outcome: Outcome | None, messages: int) -> None:
+    def settle(self, routing_key: str, outcome: Outcome | None, taken: int) -> None:
         """Give room back, and learn from the outcome about the key; None when nothing was published after all."""
         with self._changed:
-            self._room += messages
+            self._room += taken
             key = self._keys[routing_key]
             key.in_flight -= 1
             probe, key.probed = key.probed, False
@@ -158,14 +158,13 @@ class FlowControl:
 
     @property
     def patience_ended(self) -> bool:
-        """Whether the broker was away for longer than the gate was told to wait.
+        """Whether the broker was away for longer than it is to be waited for.
 
         Asked again and again, it counts the time as well when everything is admitted and nobody waits here any more.
         """
         with self._changed:
-            if not self._publisher_ready():
-                self._patience_is_over()
-            return self._patience_s is not None and self._patience_s <= 0
+            self._publisher_ready()
+            return self._patience_is_over
 
     def _turn(self, key: _KeyState) -> bool:
         return key.state is _Key.OPEN or (not key.in_flight and self._monotonic() >= key.not_before)
@@ -174,19 +173,16 @@ class FlowControl:
         return key.state is _Key.PROBING and self._monotonic() < key.not_before
 
     def _publisher_ready(self) -> bool:
-        if self._publisher.ready:
-            self._away_since = None
-            return True
-        return False
-
-    def _patience_is_over(self) -> bool:
-        if self._patience_s is None:
-            return False
-        at = self._monotonic()
-        if self._away_since is not None:
+        """Whether it is; while it is not, the patience runs out."""
+        at = None if self._publisher.ready else self._monotonic()
+        if self._patience_s is not None and at is not None and self._away_since is not None:
             self._patience_s -= at - self._away_since
         self._away_since = at
-        return self._patience_s <= 0
+        return at is None
+
+    @property
+    def _patience_is_over(self) -> bool:
+        return self._patience_s is not None and self._patience_s <= 0
 
     def _close(self, routing_key: str, key: _KeyState) -> None:
         if not key.named:

@@ -2,31 +2,28 @@
 
 The threads, and who hands what to whom:
 
-    cycle -- windows --> feed thread -> source's threads -- answers --> Intake -- batches --> publisher's thread
-    cycle <-- results -- inbox <------------------------------------------------ outcomes ---------'
+    cycle -- windows --> feed thread -> source's threads -- answers --> intake -- batches --> publisher's thread
+    cycle <-- results ------------------------------------------------- intake <-- outcomes ---------'
 
 Used by the cycle and by the backfill. Nothing here knows a checkpoint.
 """
 
-import logging
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from collector.core.contracts import Batch, Fetched, Outcome, Publisher, Source
 from collector.core.counters import Count, Counters
 from collector.core.limited_log import LimitedLog
-from collector.core.model import Message, Window
+from collector.core.model import Message, Series, Window
 from collector.core.report import WindowOutcome
 from collector.core.shutdown import Stop
 from collector.cycle.flow_control import FlowControl
 from collector.cycle.messages import traffic_messages
 from collector.cycle.point_filter import Selection, select
-
-log = logging.getLogger(__name__)
 
 TICK_S = 0.5
 """At least so often the caller gets to do its own work, results or not."""
@@ -49,7 +46,7 @@ _WINDOWS = {
     Outcome.REFUSED: WindowOutcome.REFUSED,
     Outcome.LOST: WindowOutcome.LOST,
 }
-_Result = TypeVar("_Result")
+_Result = TypeVar("_Result", "WindowResult", "InterfaceResult")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +78,7 @@ class InterfaceResult:
     outcome: Outcome
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
     """Moves windows, or interface messages, one call at a time.
 
@@ -89,92 +87,131 @@ class Pipeline:
     cycle is over. What was not admitted has no result.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        publisher: Publisher,
-        flow: FlowControl,
-        *,
-        interface_key: str,
-        traffic_key: str,
-        stop: Stop,
-        counters: Counters,
-        limited: LimitedLog | None = None,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._source = source
-        self._publisher = publisher
-        self._flow = flow
-        self._interface_key = interface_key
-        self._traffic_key = traffic_key
-        self._stop = stop
-        self._counters = counters
-        self._limited = limited or LimitedLog(log)
-        self._monotonic = monotonic
+    source: Source
+    publisher: Publisher
+    flow: FlowControl
+    interface_key: str
+    traffic_key: str
+    stop: Stop
+    counters: Counters
+    limited: LimitedLog
+    monotonic: Callable[[], float] = time.monotonic
 
     def interfaces(self, messages: Iterable[tuple[str, Message]], until: float) -> Iterator[list[InterfaceResult]]:
         """Publish interface messages, each with its resource; none is waited for while their queue is full, points are due."""
-        inbox: _Inbox[InterfaceResult] = _Inbox()
+        results = _Results[InterfaceResult]()
 
         def publish(resource: str, message: Message) -> None:
             def done(outcome: Outcome) -> None:
                 if count := _INTERFACES.get(outcome):
-                    self._counters.add(count)
-                self._flow.settle(self._interface_key, outcome, 1)
-                inbox.land(InterfaceResult(resource, outcome))
+                    self.counters.add(count)
+                self.flow.settle(self.interface_key, outcome, 1)
+                results.put(InterfaceResult(resource, outcome))
 
-            self._counters.add(Count.INTERFACES_PUBLISHED)
-            inbox.expect()
-            self._publisher.publish(Batch(self._interface_key, (message,), done))
+            results.expect()
+            self.counters.add(Count.INTERFACES_PUBLISHED)
+            self.publisher.publish(Batch(self.interface_key, (message,), done))
 
         def feed() -> None:
             for resource, message in messages:
-                if not self._flow.admit(self._interface_key, (1,), patient=False):
+                if not self.flow.admit(self.interface_key, (1,), patient=False):
                     return
                 publish(resource, message)
 
-        return self._results(feed, inbox, until)
+        return self._results(feed, results, until)
 
     def windows(
         self, windows: Sequence[Window], until: float, places: Callable[[Window], int] = lambda window: window.grid_points
     ) -> Iterator[list[WindowResult]]:
-        """Fetch windows and publish their points; `places` says how many messages to expect of a window."""
-        inbox: _Inbox[WindowResult] = _Inbox()
+        """Fetch windows, of each series one, and publish their points; `places` says how many messages to expect of a window."""
+        results = _Results[WindowResult]()
+        intake = _Intake(self, places, results)
+        return self._results(lambda: self.source.fetch(windows, intake, until), results, until)
 
-        def publish(fetched: Fetched, taken: int, admitted: float) -> None:
-            self._publish(fetched, taken, admitted, inbox)
+    def _results(self, feed: Callable[[], None], results: "_Results[_Result]", until: float) -> Iterator[list[_Result]]:
+        """Run `feed` in a thread of its own, and yield what comes until all is in."""
 
-        intake = _Intake(self._flow, self._traffic_key, places, publish, self._monotonic)
-        return self._results(lambda: self._source.fetch(windows, intake, until), inbox, until)
+        def feed_to_the_end() -> None:
+            try:
+                feed()
+            except Exception as error:
+                self.stop.fail(error, "feed")
+            finally:
+                results.feed_ended()
 
-    def _publish(self, fetched: Fetched, taken: int, admitted: float, inbox: "_Inbox[WindowResult]") -> None:
-        """Publish an answer's points; `taken` are its places in the bounded buffer, which it has had since `admitted`."""
+        threading.Thread(target=feed_to_the_end, name="feed", daemon=True).start()
+        while not results.complete:
+            some = results.take(TICK_S)
+            self._give_up_late(until)
+            yield some
+            if self.stop.give_up_at is not None and self.monotonic() >= self.stop.give_up_at:
+                self.flow.shut()
+                self.publisher.withdraw()
+                yield results.take(0)
+                return
+
+    def _give_up_late(self, until: float) -> None:
+        """Once the cycle is over nothing waits for a broker that is away; one that is there has its own deadline."""
+        over = self.monotonic() >= until or self.stop.is_set() or self.flow.patience_ended
+        if over and not self.publisher.ready:
+            self.flow.shut()
+            self.publisher.withdraw()
+
+
+class _Intake:
+    """Implements contracts.Intake for one fetch: room for what is asked, and the points of the answers on the bus."""
+
+    def __init__(self, pipeline: Pipeline, places: Callable[[Window], int], results: "_Results[WindowResult]") -> None:
+        self._flow, self._key, self._publisher = pipeline.flow, pipeline.traffic_key, pipeline.publisher
+        self._counters, self._limited, self._monotonic = pipeline.counters, pipeline.limited, pipeline.monotonic
+        self._places = places
+        self._results = results
+        self._admitted: dict[Series, tuple[int, float]] = {}
+        """The room of each window that is admitted and not delivered yet, and since when."""
+
+    def admit(self, windows: Sequence[Window]) -> int:
+        """See contracts.Intake."""
+        room = self._flow.admit(self._key, [self._places(window) for window in windows])
+        at = self._monotonic()
+        for window, taken in zip(windows, room, strict=False):
+            self._admitted[window.series] = taken, at
+        return len(room)
+
+    def release(self, windows: Sequence[Window]) -> None:
+        """See contracts.Intake."""
+        for window in windows:
+            taken, _ = self._admitted.pop(window.series)
+            self._flow.settle(self._key, None, taken)
+
+    def deliver(self, fetched: Fetched) -> None:
+        """See contracts.Intake."""
         window, record_type = fetched.window, fetched.window.series.record_type
+        taken, admitted = self._admitted.pop(window.series)
         selection = select(fetched.points, window)
         self._note_rejected(window, selection)
-        points = len(selection.points)
-        self._flow.resize(taken, points)
+        # of the answer no more than these is kept while its messages are in flight
+        points, newest_ms, failure, shorten = len(selection.points), selection.newest_ms, fetched.failure, fetched.shorten
+        self._results.expect()
+
+        def end(outcome: WindowOutcome) -> None:
+            seconds = self._monotonic() - admitted
+            self._results.put(WindowResult(window, outcome, points, newest_ms, failure or "", shorten, seconds))
+
         if not points:
-            self._flow.settle(self._traffic_key, None, 0)
-            if fetched.failure is not None:
-                result = WindowResult(window, WindowOutcome.FAILED, failure=fetched.failure, shorten=fetched.shorten)
-            else:
-                outcome = WindowOutcome.EMPTY if selection.newest_ms is None else WindowOutcome.DONE
-                result = WindowResult(window, outcome, newest_ms=selection.newest_ms)
-            inbox.note(replace(result, seconds=self._monotonic() - admitted))
+            self._flow.settle(self._key, None, taken)
+            silent = WindowOutcome.EMPTY if newest_ms is None else WindowOutcome.DONE
+            end(silent if failure is None else WindowOutcome.FAILED)
             return
 
         def done(outcome: Outcome) -> None:
             if count := _POINTS.get(outcome):
                 self._counters.add(count, points, record_type)
-            self._flow.settle(self._traffic_key, outcome, points)
-            seconds = self._monotonic() - admitted
-            inbox.land(WindowResult(window, _WINDOWS[outcome], points, selection.newest_ms, seconds=seconds))
+            self._flow.settle(self._key, outcome, points)
+            end(_WINDOWS[outcome])
 
+        self._flow.resize(taken, points)
         self._counters.add(Count.POINTS_PUBLISHED, points, record_type)
-        inbox.expect()
-        messages = traffic_messages(window.series.name, record_type, selection.points)
-        self._publisher.publish(Batch(self._traffic_key, messages, done))
+        self._publisher.publish(Batch(self._key, traffic_messages(window.series.name, record_type, selection.points), done))
 
     def _note_rejected(self, window: Window, selection: Selection) -> None:
         if not (selection.invalid or selection.double or selection.outside or selection.without_value):
@@ -200,112 +237,45 @@ class Pipeline:
                 selection.invalid_example or "none",
             )
 
-    def _results(self, feed: Callable[[], None], inbox: "_Inbox[_Result]", until: float) -> Iterator[list[_Result]]:
-        """Run `feed` in a thread of its own, and yield what arrives in the inbox until all is in."""
 
-        def feed_to_the_end() -> None:
-            try:
-                feed()
-            except Exception as error:
-                self._stop.fail(error, "feed")
-            finally:
-                inbox.feed_ended()
-
-        threading.Thread(target=feed_to_the_end, name="feed", daemon=True).start()
-        while not inbox.complete:
-            results = inbox.take(TICK_S)
-            self._give_up_late(until)
-            yield results
-            if self._stop.give_up_at is not None and self._monotonic() >= self._stop.give_up_at:
-                self._flow.shut()
-                self._publisher.withdraw()
-                yield inbox.take(0)
-                return
-
-    def _give_up_late(self, until: float) -> None:
-        """Once the cycle is over nothing waits for a broker that is away; one that is there has its own deadline."""
-        over = self._monotonic() >= until or self._stop.is_set() or self._flow.patience_ended
-        if over and not self._publisher.ready:
-            self._flow.shut()
-            self._publisher.withdraw()
-
-
-class _Intake:
-    """Implements contracts.Intake for one fetch."""
-
-    def __init__(
-        self,
-        flow: FlowControl,
-        key: str,
-        places: Callable[[Window], int],
-        publish: Callable[[Fetched, int, float], None],
-        monotonic: Callable[[], float],
-    ) -> None:
-        self._flow, self._key, self._places, self._publish, self._monotonic = flow, key, places, publish, monotonic
-        self._taken: dict[Window, tuple[int, float]] = {}
-        """The places of each window that is admitted and not delivered yet, and since when."""
-
-    def admit(self, windows: Sequence[Window]) -> int:
-        """See contracts.Intake."""
-        places = [self._places(window) for window in windows]
-        admitted = self._flow.admit(self._key, places)
-        at = self._monotonic()
-        self._taken.update((window, (taken, at)) for window, taken in zip(windows[:admitted], places, strict=False))
-        return admitted
-
-    def release(self, windows: Sequence[Window]) -> None:
-        """See contracts.Intake."""
-        for window in windows:
-            self._flow.resize(self._taken.pop(window)[0], 0)
-            self._flow.settle(self._key, None, 0)
-
-    def deliver(self, fetched: Fetched) -> None:
-        """See contracts.Intake."""
-        self._publish(fetched, *self._taken.pop(fetched.window))
-
-
-class _Inbox(Generic[_Result]):
+class _Results(Generic[_Result]):
     """Results as they come from other threads, and whether there are more to come."""
 
     def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[_Result | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._results: queue.SimpleQueue[_Result | None] = queue.SimpleQueue()
-        self._in_flight = 0
-        self._feeding = True
+        self._due = 0
+        """Expected, and not taken yet."""
+        self._fed = False
 
     def expect(self) -> None:
-        """A batch is on its way."""
+        """One more will come."""
         with self._lock:
-            self._in_flight += 1
+            self._due += 1
 
-    def land(self, result: _Result) -> None:
-        """The result of a batch that was on its way."""
-        self._results.put(result)
-        with self._lock:
-            self._in_flight -= 1
-
-    def note(self, result: _Result) -> None:
-        """A result of something that nothing was published of."""
-        self._results.put(result)
+    def put(self, result: _Result) -> None:
+        """One that was expected."""
+        self._queue.put(result)
 
     def feed_ended(self) -> None:
-        """Nothing more will be expected or noted."""
-        with self._lock:
-            self._feeding = False
-        self._results.put(None)
+        """Nothing more will be expected."""
+        self._fed = True
+        self._queue.put(None)
 
     @property
     def complete(self) -> bool:
-        """Whether everything has been taken and nothing is to come."""
-        with self._lock:
-            return not (self._feeding or self._in_flight) and self._results.empty()
+        """Whether all that was expected has been taken, and nothing more will be."""
+        return self._fed and not self._due
 
     def take(self, seconds: float) -> list[_Result]:
         """Everything that is there; waits up to that long for the first."""
-        results: list[_Result | None] = []
+        some: list[_Result | None] = []
         try:
-            results.append(self._results.get(timeout=seconds) if seconds else self._results.get_nowait())
+            some.append(self._queue.get(timeout=seconds) if seconds else self._queue.get_nowait())
             while True:
-                results.append(self._results.get_nowait())
+                some.append(self._queue.get_nowait())
         except queue.Empty:
-            return [each for each in results if each is not None]
+            results = [each for each in some if each is not None]
+        with self._lock:
+            self._due -= len(results)
+        return results

@@ -6,8 +6,9 @@ Kept in memory only: after a restart every series is asked again, and nothing bu
 import random
 import statistics
 import zlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
+from operator import itemgetter
 
 from collector.core.model import RecordType, Row, Series, Window
 from collector.core.report import Reached
@@ -21,29 +22,32 @@ PATIENCE = 2
 class _Known:
     checkpoint_ms: int | None
     """What the row held when all of this was true; somebody who changes it wants the series asked again."""
+    active: bool = True
+    """Of an active row."""
     answered_ms: int | None = None
     """Up to when it was answered, and what it had is confirmed."""
-    in_full: bool = False
-    """When it was last asked, it was answered up to what was then the settled end."""
-    settled_ms: int = 0
-    """What that settled end was."""
-    asked_ms: int = 0
-    """When the cycle began in which it was last answered up to its end."""
-    had_points: bool = False
-    """In this cycle."""
+    settled_ms: int | None = None
+    """The settled end of the cycle in which it was last asked, if it was answered up to there."""
     empty: int = 0
-    """Cycles in a row that it was answered in without a point."""
+    """How many cycles have answered it up to its end since the one that brought a point; -1 in that cycle."""
     most_ms: int | None = None
     """How long the next window may be after a failure; None: as long as the setting allows."""
     turn: int = 0
     """The cycle in which it was last asked."""
 
 
+def by_chance() -> Callable[[int], int]:
+    """Places for row ids in an order that differs from start to start."""
+    seed = random.getrandbits(60)
+    return lambda row_id: hash((seed, row_id))
+
+
 class SeriesStates:
     """The states of all series; used by the cycle's thread alone.
 
     A series *talks* while its checkpoint lies less than LATE_DATA behind the settled end; `late_ms` is None where every
-    series with a checkpoint does.
+    series with a checkpoint does. `place` is a row's place among those of one turn: by chance, so that restarts and cycles
+    that are cut short starve nobody.
     """
 
     def __init__(
@@ -52,45 +56,53 @@ class SeriesStates:
         idle_backoff_ms: int,
         max_window_ms: int,
         late_ms: int | None,
-        shuffled: Callable[[], float] = random.random,
+        place: Callable[[int], float] | None = None,
     ) -> None:
         self._poll_ms = poll_ms
         self._most_idle = max(1, idle_backoff_ms // poll_ms)
         self._max_window_ms = max_window_ms
         self._late_ms = late_ms
-        self._shuffled = shuffled
+        self._place = place or by_chance()
         self._states: dict[Series, _Known] = {}
-        self._place: dict[int, float] = {}
-        """Each row's place among those of one turn, by chance, so that restarts and cycles that are cut short starve nobody."""
         self._turn = 0
         self._now_ms = self._settled_ms = 0
+        self._record_types: tuple[RecordType, ...] = ()
+        self.idle: Set[Series] = frozenset()
+        """The series that are left out of this cycle."""
 
-    def begin(self, row_ids: Set[int], now_ms: int, settled_ms: int) -> None:
-        """A new cycle; the series of all other rows are forgotten, since these are gone or drained."""
+    def begin(self, rows: Iterable[Row], record_types: tuple[RecordType, ...], now_ms: int, settled_ms: int) -> None:
+        """A new cycle of these rows; the series of all others are forgotten, since these are gone or drained."""
         self._turn += 1
-        self._now_ms, self._settled_ms = now_ms, settled_ms
-        self._states = {series: known for series, known in self._states.items() if series.row_id in row_ids}
-        self._place = {row_id: place for row_id, place in self._place.items() if row_id in row_ids}
+        self._record_types, self._now_ms, self._settled_ms = record_types, now_ms, settled_ms
+        before, self._states = self._states, {}
+        for row in rows:
+            for record_type in record_types:
+                series, checkpoint_ms = Series(row.id, row.name, record_type), row.checkpoints.get(record_type)
+                known = before.get(series) or _Known(checkpoint_ms)
+                if known.checkpoint_ms != checkpoint_ms:
+                    known = _Known(checkpoint_ms, most_ms=known.most_ms, turn=known.turn)
+                known.active = row.active
+                self._states[series] = known
 
-    def choose(self, spans: Iterable[Span], *, everyone: bool = False) -> tuple[list[Span], list[Span]]:
-        """The spans to ask for in this cycle, those that got no turn before first; and those left out as idle.
+    def choose(self, spans: Iterable[Span], *, everyone: bool = False) -> list[Span]:
+        """The spans to ask for in this cycle, those that got no turn before first; without those that are `idle`.
 
         A series that was already answered up to this end as of this settled time is in neither. One that a later row of its
         name supersedes does not rest: what it lacks may have come together with the newer points, and then it is over.
         """
-        chosen: list[Span] = []
-        idle: list[Span] = []
+        chosen: list[tuple[int, float, Span]] = []
+        idle: set[Series] = set()
         for span in spans:
-            known = self._known(span.series, span.checkpoint_ms)
-            known.had_points = False
-            if known.checkpoint_ms != span.checkpoint_ms:
-                known.checkpoint_ms, known.answered_ms, known.in_full, known.empty = span.checkpoint_ms, None, False, 0
-            if known.in_full and known.settled_ms == self._settled_ms:
+            known = self._states[span.series]
+            if known.settled_ms == self._settled_ms:
                 continue
-            rests = not everyone and not span.superseded and self._rests(span, known)
-            (idle if rests else chosen).append(span)
-        chosen.sort(key=lambda span: (self._states[span.series].turn, self._place_of(span.series.row_id)))
-        return chosen, idle
+            if not everyone and not span.superseded and self._rests(span.series, known):
+                idle.add(span.series)
+            else:
+                chosen.append((known.turn, self._place(span.series.row_id), span))
+        chosen.sort(key=itemgetter(0, 1))
+        self.idle = idle
+        return [span for _, _, span in chosen]
 
     def window(self, span: Span) -> Window:
         """The next window of a span, as long as the settings and the series' failures allow."""
@@ -102,30 +114,29 @@ class SeriesStates:
         known = self._states.get(window.series)
         if known is None or known.answered_ms is None:
             return self.talks(window.checkpoint_ms)
-        return known.had_points or known.empty == 0
+        return known.empty <= 0
 
     def asked(self, window: Window) -> None:
         """The series got its turn in this cycle."""
-        self._known(window.series, window.checkpoint_ms).turn = self._turn
+        self._known(window).turn = self._turn
 
     def failed(self, window: Window, shorten: bool = True) -> None:
         """The window was not answered: the series' next one is half as long, but 15 minutes at least."""
-        known = self._known(window.series, window.checkpoint_ms)
-        known.in_full = False
+        known = self._known(window)
+        known.settled_ms = None
         if shorten:
             known.most_ms = max(SHORTEST_TRY_MS, (window.end_ms - window.begin_ms) // 2)
 
     def answered(self, window: Window, end_ms: int, had_points: bool) -> None:
         """The window was answered, and what it had is confirmed; `end_ms` is where the series' span ends."""
-        known = self._known(window.series, window.checkpoint_ms)
-        known.answered_ms = window.end_ms
-        known.had_points = known.had_points or had_points
-        known.in_full = window.end_ms >= end_ms
-        if known.in_full:
+        known = self._known(window)
+        known.answered_ms, known.settled_ms = window.end_ms, None
+        if had_points:
+            known.empty = -1
+        if window.end_ms >= end_ms:
             known.settled_ms = self._settled_ms
             known.most_ms = None
-            known.asked_ms = self._now_ms
-            known.empty = 0 if known.had_points else known.empty + 1
+            known.empty += 1
 
     def skips(self, span: Span) -> bool:
         """Whether the beginning of the span that is skipped was never answered."""
@@ -133,15 +144,15 @@ class SeriesStates:
         answered_ms = known.answered_ms if known else None
         return span.skipped_from_ms is not None and (answered_ms is None or answered_ms < span.begin_ms)
 
-    def moved(self, checkpoints: Mapping[Series, int]) -> None:
-        """The table holds these checkpoints now."""
-        for series, checkpoint_ms in checkpoints.items():
-            self._known(series, checkpoint_ms).checkpoint_ms = checkpoint_ms
+    def moved(self, series: Series, checkpoint_ms: int) -> None:
+        """The table holds this checkpoint now."""
+        if known := self._states.get(series):
+            known.checkpoint_ms = checkpoint_ms
 
-    def forget(self, series: Collection[Series]) -> None:
-        """Somebody changed their checkpoints in the table: they are asked again."""
-        for each in series:
-            self._states.pop(each, None)
+    def forget(self, series: Series) -> None:
+        """Somebody changed its checkpoint in the table: it is asked again."""
+        if known := self._states.get(series):
+            known.answered_ms = known.settled_ms = None
 
     def talks(self, checkpoint_ms: int | None) -> bool:
         """Whether a series with this checkpoint talks."""
@@ -149,41 +160,32 @@ class SeriesStates:
             return False
         return self._late_ms is None or checkpoint_ms > self._settled_ms - self._late_ms
 
-    def counted(self, rows: Iterable[Row], record_type: RecordType) -> list[tuple[int | None, int]]:
-        """Of those series that were answered, when last asked, up to the settled end: the checkpoint, and that end."""
-        known = (self._states.get(Series(row.id, row.name, record_type)) for row in rows)
-        return [(each.checkpoint_ms, each.answered_ms) for each in known if each and each.in_full and each.answered_ms]
-
-    def reached(self, rows: Iterable[Row], record_types: Iterable[RecordType], idle: Set[Series]) -> dict[RecordType, Reached]:
-        """Up to when the series of these rows were answered; before its first answer one that talks counts by its checkpoint."""
-        active = list(rows)
-        found = {}
-        for record_type in record_types:
-            times = []
-            for row in active:
-                series = Series(row.id, row.name, record_type)
-                known = self._states.get(series)
-                if series in idle or (known is not None and self._comes_from_rest(known)):
-                    continue
-                if known is not None and known.answered_ms is not None:
-                    times.append(known.answered_ms)
-                elif self.talks(checkpoint_ms := row.checkpoints.get(record_type)) and checkpoint_ms is not None:
-                    times.append(checkpoint_ms)
-            if times:
-                found[record_type] = Reached(min(times), int(statistics.median_low(times)), len(times))
+    def counted(self) -> dict[RecordType, list[tuple[int | None, int]]]:
+        """Of the active series that were answered, when last asked, up to the settled end: the checkpoint, and that end."""
+        found: dict[RecordType, list[tuple[int | None, int]]] = {each: [] for each in self._record_types}
+        for series, known in self._states.items():
+            if known.active and known.settled_ms is not None:
+                found[series.record_type].append((known.checkpoint_ms, known.settled_ms))
         return found
 
-    def _known(self, series: Series, checkpoint_ms: int | None) -> _Known:
-        known = self._states.get(series)
-        if known is None:
-            known = self._states[series] = _Known(checkpoint_ms)
-        return known
+    def reached(self) -> dict[RecordType, Reached]:
+        """Up to when the active series were answered; before its first answer one that talks counts by its checkpoint."""
+        found: dict[RecordType, list[int]] = {each: [] for each in self._record_types}
+        for series, known in self._states.items():
+            if not known.active or series in self.idle or self._comes_from_rest(known):
+                continue
+            at_ms = known.answered_ms
+            if at_ms is None and self.talks(known.checkpoint_ms):
+                at_ms = known.checkpoint_ms
+            if at_ms is not None:
+                found[series.record_type].append(at_ms)
+        return {each: Reached(min(times), statistics.median_low(times), len(times)) for each, times in found.items() if times}
 
-    def _place_of(self, row_id: int) -> float:
-        place = self._place.get(row_id)
-        if place is None:
-            place = self._place[row_id] = self._shuffled()
-        return place
+    def _known(self, window: Window) -> _Known:
+        known = self._states.get(window.series)
+        if known is None:
+            known = self._states[window.series] = _Known(window.checkpoint_ms)
+        return known
 
     def _every(self, known: _Known) -> int:
         """An idle series is asked every so many cycles: 2, 4, 8, … up to `IDLE_BACKOFF`."""
@@ -195,12 +197,12 @@ class SeriesStates:
         """Whether it has rested until this cycle, in which it was not answered yet: it is not behind, it was not asked."""
         return self._every(known) > 1 and not self.talks(known.checkpoint_ms) and known.settled_ms != self._settled_ms
 
-    def _rests(self, span: Span, known: _Known) -> bool:
-        if self.talks(span.checkpoint_ms):
+    def _rests(self, series: Series, known: _Known) -> bool:
+        if known.settled_ms is None or self.talks(known.checkpoint_ms):
             return False
         every = self._every(known)
-        if every == 1 or self._now_ms - known.asked_ms >= every * self._poll_ms:
+        if every == 1 or self._settled_ms - known.settled_ms >= every * self._poll_ms:
             return False
         # its own place among the cycles, by its name, so that the idle ones do not all come at once
-        place = zlib.crc32(f"{span.series.name}{span.series.record_type}".encode())
+        place = zlib.crc32(f"{series.name}{series.record_type}".encode())
         return (round(self._now_ms / self._poll_ms) - place) % every != 0

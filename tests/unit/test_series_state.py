@@ -17,7 +17,7 @@ class Cycles:
     """Cycle after cycle of one silent series after the other; `asked` says in which cycles each was."""
 
     def __init__(self, count: int = 1, idle_ms: int = HOUR_MS, checkpoint_ms: int | None = None) -> None:
-        self.states = SeriesStates(POLL_MS, idle_ms, 2 * DAY_MS, DAY_MS, shuffled=lambda: 0.0)
+        self.states = SeriesStates(POLL_MS, idle_ms, 2 * DAY_MS, DAY_MS, place=lambda row_id: 0)
         self.series = [Series(number, f"a/{number}", RecordType.TRAFFIC) for number in range(count)]
         self.checkpoint_ms = checkpoint_ms
         self.now_ms = NOW_MS
@@ -29,9 +29,9 @@ class Cycles:
         self.turn += 1
         self.now_ms += later_ms
         settled_ms = self.now_ms - POLL_MS
-        self.states.begin({each.row_id for each in self.series}, self.now_ms, settled_ms)
+        self.begin(settled_ms)
         begin_ms = settled_ms - DAY_MS if self.checkpoint_ms is None else self.checkpoint_ms
-        chosen, _ = self.states.choose(Span(each, begin_ms, settled_ms, self.checkpoint_ms) for each in self.series)
+        chosen = self.states.choose(Span(each, begin_ms, settled_ms, self.checkpoint_ms) for each in self.series)
         for span in chosen:
             window = self.states.window(span)
             self.asked[span.series.row_id].append(self.turn)
@@ -41,6 +41,11 @@ class Cycles:
             else:
                 self.states.answered(window, span.end_ms, points)
         return len(chosen)
+
+    def begin(self, settled_ms: int) -> None:
+        checkpoints = {} if self.checkpoint_ms is None else {RecordType.TRAFFIC: self.checkpoint_ms}
+        rows = [Row(each.row_id, each.name, NOW_MS - DAY_MS, None, checkpoints) for each in self.series]
+        self.states.begin(rows, (RecordType.TRAFFIC,), self.now_ms, settled_ms)
 
     def lengths(self) -> int:
         """How long the next window may be."""
@@ -132,21 +137,23 @@ def test_a_series_that_was_answered_up_to_this_end_is_not_asked_again_unless_som
 
 
 def test_those_that_got_no_turn_come_first_and_series_of_a_row_stay_together() -> None:
-    chance = iter([0.7, 0.2, 0.5])
-    states = SeriesStates(POLL_MS, HOUR_MS, DAY_MS, DAY_MS, shuffled=lambda: next(chance))
+    chance = {1: 0.7, 2: 0.2, 3: 0.5}
+    states = SeriesStates(POLL_MS, HOUR_MS, DAY_MS, DAY_MS, place=lambda row_id: chance[row_id])
+    types = tuple(RecordType)
+    rows = [Row(row_id, f"a/{row_id}", NOW_MS - DAY_MS, None, dict.fromkeys(types, NOW_MS - HOUR_MS)) for row_id in chance]
     spans = [
         Span(Series(row_id, f"a/{row_id}", record_type), NOW_MS - HOUR_MS, NOW_MS, NOW_MS - HOUR_MS)
         for row_id in (1, 2, 3)
-        for record_type in RecordType
+        for record_type in types
     ]
-    states.begin({1, 2, 3}, NOW_MS, NOW_MS)
-    chosen, _ = states.choose(spans)
+    states.begin(rows, types, NOW_MS, NOW_MS)
+    chosen = states.choose(spans)
     assert [span.series.row_id for span in chosen] == [2, 2, 2, 3, 3, 3, 1, 1, 1]
     for span in chosen[:4]:
         states.asked(states.window(span))
         states.failed(states.window(span))
-    states.begin({1, 2, 3}, NOW_MS, NOW_MS)
-    again, _ = states.choose(spans)
+    states.begin(rows, types, NOW_MS, NOW_MS)
+    again = states.choose(spans)
     assert [span.series.row_id for span in again] == [3, 3, 1, 1, 1, 2, 2, 2, 3]
 
 
@@ -164,7 +171,7 @@ def test_points_are_expected_of_a_series_by_what_it_last_brought(
     checkpoint_ms: int | None, answers: list[bool], expects: bool
 ) -> None:
     cycles = Cycles(checkpoint_ms=checkpoint_ms)
-    cycles.states.begin({0}, NOW_MS, NOW_MS)
+    cycles.begin(NOW_MS)
     for points in answers:
         cycles.next(points)
     span = Span(cycles.series[0], NOW_MS - 4 * DAY_MS, cycles.now_ms, checkpoint_ms)
@@ -173,17 +180,16 @@ def test_points_are_expected_of_a_series_by_what_it_last_brought(
 
 def test_a_series_that_comes_from_its_rest_is_not_behind_before_it_is_answered() -> None:
     cycles = Cycles()
-    row = Row(0, "a/0", NOW_MS - DAY_MS)
     for _ in range(12):
         cycles.next()
     while True:
         cycles.turn += 1
         cycles.now_ms += POLL_MS
         settled_ms = cycles.now_ms - POLL_MS
-        cycles.states.begin({0}, cycles.now_ms, settled_ms)
-        chosen, _ = cycles.states.choose([Span(cycles.series[0], settled_ms - DAY_MS, settled_ms, None)])
+        cycles.begin(settled_ms)
+        chosen = cycles.states.choose([Span(cycles.series[0], settled_ms - DAY_MS, settled_ms, None)])
         if chosen:
             break
-    assert cycles.states.reached([row], [RecordType.TRAFFIC], set()) == {}
+    assert cycles.states.reached() == {}
     cycles.states.answered(cycles.states.window(chosen[0]), settled_ms, had_points=False)
-    assert cycles.states.reached([row], [RecordType.TRAFFIC], set())[RecordType.TRAFFIC].worst_ms == settled_ms
+    assert cycles.states.reached()[RecordType.TRAFFIC].worst_ms == settled_ms
