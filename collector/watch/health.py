@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from collector.core.report import CycleOutcome, CycleReport, ReasonKind
 from collector.core.text import printable
 from collector.watch.format import duration, utc
-from collector.watch.state import Dependency, Role, Snapshot, System
+from collector.watch.state import Dependency, Role, Snapshot
 
 INTERVALS_WITHOUT_CYCLE = 3
 """So many poll intervals without a completed cycle are a failure: one or two may be missed for a slow source's sake."""
@@ -35,23 +35,14 @@ def judge(snapshot: Snapshot) -> Health:
 
     A standby owes no cycle, but it must be able to take over: one whose MySQL or RabbitMQ is down is not well.
     """
-    down = [each for each in snapshot.dependencies if each.down and asked(each, snapshot.role)]
-    reasons = [_down(each) for each in down]
+    reasons = [_down(each) for each in snapshot.down]
     if snapshot.role is not Role.STANDBY:
         waited_s = snapshot.now_s - snapshot.awaited_since_s
         if waited_s >= INTERVALS_WITHOUT_CYCLE * snapshot.poll_interval_s:
             reasons.append(f"no cycle completed for {duration(waited_s)}; one is due every {duration(snapshot.poll_interval_s)}")
         if snapshot.latest is not None and snapshot.latest.outcome is CycleOutcome.FAILED:
-            reasons += _failed(snapshot.latest, said=bool(down))
+            reasons += _failed(snapshot.latest, said=bool(snapshot.down))
     return Health(not reasons, snapshot.role, tuple(map(printable, reasons)))
-
-
-def asked(dependency: Dependency, role: Role) -> bool:
-    """Whether what is known of the dependency is kept up to date in this role.
-
-    A standby runs no cycle, so it asks the source nothing. It does ask MySQL for the lock, and stays connected to RabbitMQ.
-    """
-    return role is not Role.STANDBY or dependency.system is not System.SOURCE
 
 
 def alive(snapshot: Snapshot) -> bool:

@@ -6,14 +6,13 @@ the line as it stands; in JSON each pair is a field of its own, and what is left
 
 import json
 import logging
-import math
 import os
 import re
 import select
 import sys
 import time
 from collections.abc import Mapping
-from typing import TextIO
+from typing import TextIO, cast
 
 from collector.core.text import MOST_CHARACTERS, printable
 
@@ -171,10 +170,9 @@ def _json_value(value: object, form: str, kind: str) -> object:
     if isinstance(value, int | float):
         text = f"%{form}{kind}" % value
         try:
-            number = float(text) if any(each in text for each in ".en") else int(text)
-        except ValueError:
+            return cast(object, json.loads(text))
+        except ValueError:  # inf and nan
             return text
-        return number if math.isfinite(number) else text
     if isinstance(value, list | tuple):
         return [_json_value(each, "", "s") for each in value]
     return _short(str(value))

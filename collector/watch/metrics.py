@@ -1,6 +1,6 @@
 """The Prometheus metrics: the counters, and gauges from the state. Never a label per interface."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -13,7 +13,7 @@ from collector import __version__
 from collector.core.counters import BUCKETS_S, Count, Counters, RequestOutcome
 from collector.core.model import RecordType
 from collector.core.report import CycleOutcome, WindowOutcome
-from collector.watch.health import asked, judge
+from collector.watch.health import judge
 from collector.watch.state import CollectorState, Role, Snapshot
 
 PREFIX = "esnet_collector_"
@@ -30,45 +30,38 @@ class Description:
     values: tuple[str, ...] = ()
 
 
-_POINTS = frozenset(count for count in Count if count.value.startswith("points_"))
-_LABELS: Mapping[Count, tuple[str, tuple[str, ...]]] = {
-    **{count: ("record_type", tuple(RecordType)) for count in _POINTS},
-    Count.REQUESTS: ("outcome", tuple(RequestOutcome)),
-    Count.WINDOWS: ("outcome", tuple(WindowOutcome)),
-    Count.CYCLES: ("outcome", tuple(CycleOutcome)),
-    Count.RECONNECTS: ("dependency", ("mysql", "rabbitmq")),
-}
-_HELP: Mapping[Count, str] = {
-    Count.REQUESTS: "Requests to the source, each try counted.",
-    Count.POINTS_PUBLISHED: "Points handed to the broker.",
-    Count.POINTS_CONFIRMED: "Points that the broker has confirmed.",
-    Count.POINTS_RETURNED: "Points that no queue took.",
-    Count.POINTS_REFUSED: "Points that the broker refused, because a queue is full, say.",
-    Count.POINTS_INVALID: "Points dropped because the index would refuse them.",
-    Count.POINTS_OUTSIDE: "Points dropped because they lay outside the window asked for.",
-    Count.POINTS_DOUBLE: "Points dropped because their timestamp had come before in the same answer.",
-    Count.POINTS_WITHOUT_VALUE: "Points without a value of in or out (yet), not published.",
-    Count.INTERFACES_PUBLISHED: "Interface messages handed to the broker.",
-    Count.INTERFACES_CONFIRMED: "Interface messages that the broker has confirmed.",
-    Count.INTERFACES_RETURNED: "Interface messages that no queue took.",
-    Count.INTERFACES_REFUSED: "Interface messages that the broker refused.",
-    Count.MESSAGES_UNACCEPTABLE: "Messages given up because the broker refuses them for their size or form.",
-    Count.INTERFACE_VALUES_INVALID: "Values of interfaces sent as null because the index would refuse them.",
-    Count.LISTING_ENTRIES_SKIPPED: "Entries of listings that cannot be collected.",
-    Count.DOCUMENTS_DROPPED: "Documents of Stardust dropped because they do not say of which interface or when they are.",
-    Count.WINDOWS: "Windows tried, by what became of them.",
-    Count.CYCLES: "Cycles that ended, by how.",
-    Count.CYCLES_SKIPPED: "Cycles that were due while another one ran.",
-    Count.RECONNECTS: "Connections made again after a loss.",
-}
+def _counter(count: Count, help_text: str, label: str = "", values: Iterable[str] = ()) -> tuple[Count, Description]:
+    return count, Description(f"{PREFIX}{count}_total", "counter", (label,) if label else (), help_text, tuple(values))
 
 
-def _counter(count: Count) -> Description:
-    label, values = _LABELS.get(count, ("", ()))
-    return Description(f"{PREFIX}{count.value}_total", "counter", (label,) if label else (), _HELP[count], values)
-
-
-COUNTERS: Mapping[Count, Description] = {count: _counter(count) for count in Count}
+_BY_TYPE = ("record_type", tuple(RecordType))
+COUNTERS: Mapping[Count, Description] = dict(
+    (
+        _counter(Count.REQUESTS, "Requests to the source, each try counted.", "outcome", RequestOutcome),
+        _counter(Count.POINTS_PUBLISHED, "Points handed to the broker.", *_BY_TYPE),
+        _counter(Count.POINTS_CONFIRMED, "Points that the broker has confirmed.", *_BY_TYPE),
+        _counter(Count.POINTS_RETURNED, "Points that no queue took.", *_BY_TYPE),
+        _counter(Count.POINTS_REFUSED, "Points that the broker refused, because a queue is full, say.", *_BY_TYPE),
+        _counter(Count.POINTS_INVALID, "Points dropped because the index would refuse them.", *_BY_TYPE),
+        _counter(Count.POINTS_OUTSIDE, "Points dropped because they lay outside the window asked for.", *_BY_TYPE),
+        _counter(Count.POINTS_WITHOUT_VALUE, "Points without a value of in or out (yet), not published.", *_BY_TYPE),
+        _counter(Count.POINTS_DOUBLE, "Points dropped because their timestamp had come before in the same answer.", *_BY_TYPE),
+        _counter(Count.INTERFACES_PUBLISHED, "Interface messages handed to the broker."),
+        _counter(Count.INTERFACES_CONFIRMED, "Interface messages that the broker has confirmed."),
+        _counter(Count.INTERFACES_RETURNED, "Interface messages that no queue took."),
+        _counter(Count.INTERFACES_REFUSED, "Interface messages that the broker refused."),
+        _counter(Count.MESSAGES_UNACCEPTABLE, "Messages given up because the broker refuses them for their size or form."),
+        _counter(Count.INTERFACE_VALUES_INVALID, "Values of interfaces sent as null because the index would refuse them."),
+        _counter(Count.LISTING_ENTRIES_SKIPPED, "Entries of listings that cannot be collected."),
+        _counter(
+            Count.DOCUMENTS_DROPPED, "Documents of Stardust dropped because they do not say of which interface or when they are."
+        ),
+        _counter(Count.WINDOWS, "Windows tried, by what became of them.", "outcome", WindowOutcome),
+        _counter(Count.CYCLES, "Cycles that ended, by how.", "outcome", CycleOutcome),
+        _counter(Count.CYCLES_SKIPPED, "Cycles that were due while another one ran."),
+        _counter(Count.RECONNECTS, "Connections made again after a loss.", "dependency", ("mysql", "rabbitmq")),
+    )
+)
 LATENCY = Description(f"{PREFIX}request_seconds", "histogram", (), "Seconds that a request to the source took, whole answer.")
 
 
@@ -81,7 +74,7 @@ def _gauge(name: str, help_text: str, *labels: str) -> Description:
 
 
 def _usable(now: Snapshot) -> Value:
-    return {(each.name.lower(),): each.up for each in now.dependencies if asked(each, now.role)}
+    return {(each.name.lower(),): each.up for each in now.asked}
 
 
 def _freshness(now: Snapshot) -> Value:

@@ -15,14 +15,14 @@ from collector.core.report import CycleOutcome, CycleReport, ReasonKind
 from collector.core.text import printable
 from collector.watch.charts import charts, undone
 from collector.watch.format import clock, duration, utc
-from collector.watch.health import asked, judge
-from collector.watch.state import Role, Snapshot, System
+from collector.watch.health import judge
+from collector.watch.state import Dependency, Role, Snapshot, System
 
 REFRESH_S = 30
+"""Between two looks at the page; as often as there are cycles, where these come quicker."""
 RUNNING_REFRESH_S = 5
 """While a cycle runs, so that it is seen to get on."""
 SHOWN_CYCLES = 8
-MOST_REASONS = 12
 
 _HERE = Path(__file__).parent
 STYLE = (_HERE / "page.css").read_text("utf-8")
@@ -48,7 +48,6 @@ _TEMPLATES = jinja2.Environment(
 )
 _TEMPLATES.filters |= {"duration": duration, "utc": utc, "number": "{:,}".format}
 _TEMPLATES.globals |= {
-    "asked": asked,
     "clock": clock,
     "outcomes": {CycleOutcome.COMPLETE: "complete", CycleOutcome.CUT: "cut short", CycleOutcome.FAILED: "failed"},
     "undone": undone,
@@ -58,11 +57,6 @@ _HEADLINES = {"failing": "Needs attention", "ok": "Collecting", "standby": "Stan
 """By the kind of state that the page has an icon and a colour for."""
 
 
-def refresh_s(poll_interval_s: float) -> int:
-    """Between two looks at the page: as often as there are cycles, within reason."""
-    return round(min(max(poll_interval_s, RUNNING_REFRESH_S), REFRESH_S))
-
-
 def render(snapshot: Snapshot, counts: Mapping[tuple[Count, str], int]) -> str:
     """The whole document."""
 
@@ -70,19 +64,20 @@ def render(snapshot: Snapshot, counts: Mapping[tuple[Count, str], int]) -> str:
         return sum(number for (counted, _), number in counts.items() if counted is count)
 
     health = judge(snapshot)
+    longest_s = RUNNING_REFRESH_S if snapshot.running else REFRESH_S
     kind = "starting" if health.ok and snapshot.role is Role.STARTING else health.status
     page = _TEMPLATES.get_template("page.html")
     return page.render(
         snapshot=snapshot,
         now_ms=snapshot.now_ms,
         style=Markup(STYLE),  # noqa: S704  # a file beside this one
-        refresh_s=RUNNING_REFRESH_S if snapshot.running else refresh_s(snapshot.poll_interval_s),
+        refresh_s=round(min(max(snapshot.poll_interval_s, RUNNING_REFRESH_S), longest_s)),
         kind=kind,
         headline="Standby needs attention" if snapshot.role is Role.STANDBY and not health.ok else _HEADLINES[kind],
         situation=_situation(snapshot),
-        reasons=_cut(health.reasons),
+        reasons=health.reasons,
         comfort=_comfort(snapshot),
-        left=_cut(_left(snapshot)),
+        left=_left(snapshot),
         newest_ms=min(snapshot.newest_ms.values(), default=None),
         worst_s=max((snapshot.lag_s(each.worst_ms) for each in snapshot.reached.values()), default=None),
         median_s=max((snapshot.lag_s(each.median_ms) for each in snapshot.reached.values()), default=None),
@@ -104,16 +99,16 @@ def _situation(snapshot: Snapshot) -> str:
         who = f" ({snapshot.holder})" if snapshot.holder else ""
         return f"Another collector{who} holds the lock and works; this one takes over when that one ends. Standby for {for_s}."
     if snapshot.role is Role.STARTING:
-        waited = [each.name for each in snapshot.dependencies if each.system is not System.SOURCE and not each.up]
-        return f"Waiting for {' and '.join(waited) or 'the lock'} for {for_s}; no cycle has begun."
+        waited = [each for each in snapshot.dependencies if each.system is not System.SOURCE and not each.up]
+        return f"Waiting for {_names(waited) or 'the lock'} for {for_s}; no cycle has begun."
     before = "No cycle has been completed yet"
     if snapshot.last_completed_ms is not None:
         before = f"The last completed cycle ended {duration((snapshot.now_ms - snapshot.last_completed_ms) / 1000)} ago"
     if snapshot.running:
         return f"A cycle has been running for {duration((snapshot.now_ms - snapshot.running.start_ms) / 1000)}. {before}."
     # without the database there is no lock, and without the lock no cycle, whatever the clock says
-    waited = [each.name for each in snapshot.dependencies if each.system is System.DATABASE and each.down]
-    return f"{before}; {f'the next one waits for {waited[0]}' if waited else _due(snapshot)}."
+    waited = [each for each in snapshot.down if each.system is System.DATABASE]
+    return f"{before}; {f'the next one waits for {_names(waited)}' if waited else _due(snapshot)}."
 
 
 def _due(snapshot: Snapshot) -> str:
@@ -122,33 +117,24 @@ def _due(snapshot: Snapshot) -> str:
     return f"the next one is due at {utc(due_ms, '%H:%M' if interval_ms % 60_000 == 0 else '%H:%M:%S')} UTC"
 
 
-def _away(snapshot: Snapshot) -> list[str]:
-    """The names of what is down, as far as this role uses it."""
-    return [each.name for each in snapshot.dependencies if each.down and asked(each, snapshot.role)]
+def _names(dependencies: Iterable[Dependency]) -> str:
+    return " and ".join(each.name for each in dependencies)
 
 
 def _comfort(snapshot: Snapshot) -> str:
     """In an outage: what it means for the data."""
-    away = _away(snapshot)
-    if not away:
+    if not snapshot.down:
         return ""
-    names, verb = " and ".join(away), "is" if len(away) == 1 else "are"
+    names, verb = _names(snapshot.down), "is" if len(snapshot.down) == 1 else "are"
     if snapshot.role is Role.STANDBY:
         return f"This standby cannot take over while {names} {verb} away."
     return f"Nothing is lost: the checkpoints stay, and what is missing meanwhile is caught up with once {names} {verb} back."
 
 
-def _left(snapshot: Snapshot) -> list[str]:
+def _left(snapshot: Snapshot) -> tuple[str, ...]:
     """What the last cycle left for the next one, where health has no more to say about it."""
     latest = snapshot.latest
-    if latest is None or latest.outcome is CycleOutcome.FAILED or _away(snapshot):
-        return []
-    return [each.text for each in latest.reasons]
-
-
-def _cut(texts: Iterable[str]) -> list[str]:
-    lines = list(dict.fromkeys(texts))
-    return [*lines[:MOST_REASONS], f"and {len(lines) - MOST_REASONS} more"] if len(lines) > MOST_REASONS else lines
+    return () if latest is None or latest.outcome is CycleOutcome.FAILED or snapshot.down else latest.texts
 
 
 def _states(report: CycleReport) -> str:
@@ -160,4 +146,4 @@ def _excused_by(snapshot: Snapshot) -> str:
     """What was away when windows failed, so that no interface is to blame; empty where nothing was."""
     latest = snapshot.latest
     outage = latest is not None and any(each.kind is ReasonKind.DEPENDENCY for each in latest.reasons)
-    return " and ".join(_away(snapshot)) or ("a dependency" if outage else "")
+    return _names(snapshot.down) or ("a dependency" if outage else "")

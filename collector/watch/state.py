@@ -102,6 +102,19 @@ class Snapshot:
         return self.figures.reached if self.figures else {}
 
     @property
+    def asked(self) -> tuple[Dependency, ...]:
+        """Those dependencies of which this role keeps up to date what is known.
+
+        A standby runs no cycle, so it asks the source nothing. It does ask MySQL for the lock, and stays connected to RabbitMQ.
+        """
+        return tuple(each for each in self.dependencies if self.role is not Role.STANDBY or each.system is not System.SOURCE)
+
+    @property
+    def down(self) -> tuple[Dependency, ...]:
+        """Those of them that are down."""
+        return tuple(each for each in self.asked if each.down)
+
+    @property
     def cycle(self) -> CycleReport | None:
         """The running cycle, else the last one."""
         return self.running or self.latest

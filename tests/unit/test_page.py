@@ -15,7 +15,7 @@ from collector.core.report import CycleOutcome, CycleReport, Reached, Reason, Re
 from collector.core.text import MOST_CHARACTERS
 from collector.watch.charts import FEWEST_SLOTS, charts
 from collector.watch.format import clock, counted, duration, utc
-from collector.watch.page import CONTENT_SECURITY_POLICY, MOST_REASONS, RUNNING_REFRESH_S, SHOWN_CYCLES, STYLE, render
+from collector.watch.page import CONTENT_SECURITY_POLICY, RUNNING_REFRESH_S, SHOWN_CYCLES, STYLE, render
 from collector.watch.state import Dependency, Identity, Role, Snapshot, System
 
 START_MS = 1_764_000_000_000
@@ -307,16 +307,6 @@ def test_text_that_cannot_be_printed_or_has_no_end_is_made_fit() -> None:
     text = read(after(cycle(failing=((odd, 1),)))).text
     assert r"a\ud800b\x00c\x1b[31m\nd\u202exxx" in text
     assert "x" * MOST_CHARACTERS not in text
-
-
-def test_many_reasons_are_cut_with_their_number() -> None:
-    many = tuple(f"reason {number}" for number in range(MOST_REASONS + 30))
-    text = read(after(cycle(outcome=CycleOutcome.CUT, reasons=reasons(*many, kind=ReasonKind.LEFT)))).text
-    assert "and 30 more" in text
-    assert f"reason {MOST_REASONS}" not in text
-    failing = read(replace(WORKING, dependencies=tuple(down(System.DATABASE, each) for each in many))).text
-    assert "and 30 more" in failing
-    assert f"reason {MOST_REASONS} is down" not in failing
 
 
 def test_chart_has_a_bar_a_cycle_with_failed_and_cut_ones_marked() -> None:
