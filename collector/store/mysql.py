@@ -8,8 +8,8 @@ import hashlib
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 from collector.config.systems import MysqlSettings
@@ -17,8 +17,6 @@ from collector.core.addresses import AddressOrder
 from collector.core.backoff import jittered
 from collector.core.counters import Count, Counters
 from collector.core.errors import CollectorError, LockLostError, NoTableError, UnavailableError
-from collector.core.model import Changes, Move, RecordType, Row, Table, UntrustedRow
-from collector.core.outage import Outage
 from collector.core.share import Share
 from collector.core.shutdown import Stop
 from collector.core.text import printable
@@ -26,6 +24,7 @@ from collector.store import schema, sql
 from collector.store.driver import SessionLostError
 from collector.store.session import TIMEOUT_S, AgainError, Session, UnwritableError, located
 from collector.store.sql import Dialect, Execute, Result
+from collector.store.table import TableStore
 
 SLICE_S = 2
 """One wait for the lock, below TIMEOUT_S; a standby's stop takes that long."""
@@ -36,8 +35,6 @@ PROVEN_S = 12.0
 ATTEMPTS = 3
 """Of a transaction that met a deadlock, or waited too long for somebody else's locks."""
 RETRY_S = 0.2
-MOST_ROWS = 400_000
-"""Of one cycle: twice the interfaces that a listing may have, and what keeps the memory within 250 MB."""
 
 DIALECT = Dialect(
     mark="%s",
@@ -57,26 +54,20 @@ def lock_name(database: str, share: Share = WHOLE) -> str:
     return name if share.whole else f"{name}:{share}"
 
 
-class MysqlStore:
+class MysqlStore(TableStore):
     """contracts.Store on a MySQL server. One thread works with it; a thread of its own keeps the lock's session alive."""
 
     def __init__(
         self, settings: MysqlSettings, stop: Stop, counters: Counters | None = None, share: Share = WHOLE
     ) -> None:
-        self.outage = Outage("MySQL")
-        self.database_s = 0.0
+        super().__init__("MySQL", DIALECT, stop)
         self._settings = settings
-        self._stop = stop
         self._counters = counters or Counters()
         self._connected_once = False
         self._order = AddressOrder()
         self._share = share
         self._lock_name = lock_name(settings.database, share)
-        self._mutex = threading.RLock()  # whoever uses the session; held for a statement or a transaction
         self._session: Session | None = None
-        self._locked = False
-        self._unwritable = False
-        """The last write failed in this session. That it answers says nothing then: only a write that works ends the outage."""
         self._lock_was_asked = False
         """Somebody stands by, or has worked: what is refused then ends nobody."""
         self._proven_at = -math.inf
@@ -129,35 +120,6 @@ class MysqlStore:
             rows = self._execute(statement, [self._lock_name, lock_name(self._settings.database)]).rows
         return printable(str(sql.text(rows[0][0])).rpartition(":")[0], 64) if rows else ""
 
-    def read(self, now_ms: int, undrained_in: tuple[RecordType, ...] | None = None) -> Table:
-        """The table as it is now: in autocommit a statement is a transaction, which ends with it."""
-        rows: list[Row] = []
-        untrusted: list[UntrustedRow] = []
-        with self._using():
-            for raw in self._connected().rows(sql.select(DIALECT, now_ms, undrained_in)):
-                some = sql.parse(raw, now_ms)
-                rows += some.rows
-                untrusted += some.untrusted
-                if self._stop.give_up_at is not None and time.monotonic() > self._stop.give_up_at:
-                    raise SessionLostError(located("given up at the stop, in the middle of an answer", self._settings))
-                if undrained_in is not None and len(rows) + len(untrusted) > MOST_ROWS:
-                    raise SessionLostError(located(f"the table has more than {MOST_ROWS} rows to be read", self._settings))
-            newest_ms = sql.newest_of(self._execute(sql.newest(DIALECT, now_ms)).rows)
-        return Table(tuple(rows), tuple(untrusted), newest_ms)
-
-    def history(self, names: Collection[str]) -> tuple[Row, ...]:
-        """Every row of these names that can be trusted."""
-        with self._using():
-            return sql.history(names, int(time.time() * 1000), DIALECT, self._execute)
-
-    def apply(self, changes: Changes) -> None:
-        """Insert and retire rows, all or nothing."""
-        self._write(lambda execute: sql.apply(changes, DIALECT, execute))
-
-    def advance(self, moves: Sequence[Move]) -> list[Move]:
-        """Move checkpoints where the row still holds what it should; the others come back."""
-        return self._write(lambda execute: sql.advance(moves, DIALECT, execute)) if moves else []
-
     def free_shares(self) -> int:
         """How many of the shares' locks nobody holds; none is free while a collector without shares works on all of them."""
         names = [lock_name(self._settings.database, each) for each in (WHOLE, self._share, *self._share.others())]
@@ -199,30 +161,7 @@ class MysqlStore:
             finally:
                 self._drop()
 
-    @contextmanager
-    def _using(self, timed: bool = True) -> Iterator[None]:
-        """The session for one thread alone; what becomes of it goes to the outage. A lost session is dropped."""
-        with self._mutex:
-            began = time.monotonic()
-            try:
-                if self._session is not None:
-                    self._session.limit(self._timeout_s())
-                yield
-                if not self._unwritable:
-                    self.outage.ended()
-            except CollectorError as error:
-                told = self._told(error)
-                if told is not error:
-                    raise told from error
-                raise
-            except Exception as error:  # what the driver's parser, or ours, raises at an answer that no server gives
-                lost = SessionLostError(located(f"its answer cannot be used: {type(error).__name__}", self._settings))
-                raise self._told(lost) from error
-            finally:
-                if timed:
-                    self.database_s += time.monotonic() - began
-
-    def _told(self, error: CollectorError) -> CollectorError:
+    def _failed(self, error: CollectorError) -> None:
         """The outage is told; a lost session is dropped, and with it the lock is lost."""
         held = self._locked
         if isinstance(error, UnwritableError) and self._session is not None:
@@ -234,8 +173,10 @@ class MysqlStore:
         if held or not isinstance(error, NoTableError):
             self.outage.failed(error, starting=not self._lock_was_asked)
         if held and isinstance(error, SessionLostError):
-            return LockLostError(f"the lock is lost: {error}")
-        return error
+            raise LockLostError(f"the lock is lost: {error}") from error
+
+    def _unusable(self, reason: str) -> SessionLostError:
+        return SessionLostError(located(reason, self._settings))
 
     def _timeout_s(self) -> int:
         """For one answer; after a stop only what is left of the grace period."""
@@ -250,9 +191,13 @@ class MysqlStore:
         self._proven_at = sent_at
         return result
 
+    def _rows(self, statement: str) -> Iterator[Sequence[Sequence[object]]]:
+        return self._connected().rows(statement)
+
     def _connected(self) -> Session:
         if self._session is None:
-            raise SessionLostError(located("not connected", self._settings))
+            raise self._unusable("not connected")
+        self._session.limit(self._timeout_s())
         return self._session
 
     def _drop(self) -> None:
@@ -314,30 +259,20 @@ class MysqlStore:
         if self._whole_is_held():
             raise SessionLostError("a collector without SHARD has begun to work")
 
-    def _write(self, work: Callable[[Execute], _T]) -> _T:
-        """Do `work` in a transaction of the session that holds the lock; again when it met somebody else's locks."""
-        with self._mutex:
-            if not self._locked:
-                raise LockLostError("the lock is not held")
-            with self._using():
-                self._unwritable = True
-                outcome = self._tried(work)
-                self._unwritable = False
-                return outcome
-
-    def _tried(self, work: Callable[[Execute], _T]) -> _T:
+    def _transaction(self, work: Callable[[Execute], _T]) -> _T:
+        """Do `work` in the session that holds the lock; again when it met somebody else's locks."""
         tries = ATTEMPTS
         while True:
             tries -= 1
             try:
-                return self._transaction(work)
+                return self._tried(work)
             except AgainError:
                 give_up_at = self._stop.give_up_at
                 if not tries or (give_up_at is not None and time.monotonic() >= give_up_at):
                     raise
             self._stop.wait(jittered(RETRY_S))
 
-    def _transaction(self, work: Callable[[Execute], _T]) -> _T:
+    def _tried(self, work: Callable[[Execute], _T]) -> _T:
         self._execute("START TRANSACTION")
         try:
             self._prove()

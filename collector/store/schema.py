@@ -18,6 +18,17 @@ CREATE = f"""CREATE TABLE IF NOT EXISTS {sql.NAME} (
 """As in sql/esnet_interfaces.sql: a test compares the two."""
 WIDTHS = {"name": 128, "status": 1} | dict.fromkeys(sql.COLUMNS[3:], 13)
 """How many characters a text column has to take."""
+PROBES = {
+    "SELECT": f"SELECT {', '.join(sql.COLUMNS)} FROM {sql.NAME} WHERE 1 = 0",  # noqa: S608
+    "INSERT": f"INSERT INTO {sql.NAME} ({', '.join(sql.COLUMNS[1:])}) "  # noqa: S608
+    "SELECT '', '', '', NULL, NULL, NULL, NULL FROM DUAL WHERE 1 = 0",
+    "UPDATE": f"UPDATE {sql.NAME} SET {', '.join(f'{each} = NULL' for each in sql.COLUMNS[4:])}, status = '' WHERE 1 = 0",  # noqa: S608
+}
+"""By the right that each needs: what MySQL refuses like any other one where that is missing, or where the server is
+read-only, and what else changes nothing."""
+CREATE_PROBE = f"CREATE TABLE {sql.NAME} (id int, id int)"
+"""Can never come to be, with two columns of one name; the right to create is looked at first."""
+
 
 _WIDTH = re.compile(r"(?:var)?(?:char|binary)\((\d+)\)", re.IGNORECASE)
 
@@ -60,7 +71,7 @@ def _create(execute: Execute, database: str) -> None:
 def try_to_write(execute: Execute) -> None:
     """See that this server takes the user's writes, and change nothing. Raises CollectorError."""
     execute("START TRANSACTION", ())
-    for statement in sql.PROBES.values():
+    for statement in PROBES.values():
         execute(statement, ())
     execute("ROLLBACK", ())
 
@@ -73,7 +84,7 @@ def missing_rights(execute: Execute) -> tuple[str, ...]:
     """
     missing, table_is_there = [], True
     execute("START TRANSACTION", ())
-    for right, statement in sql.PROBES.items():
+    for right, statement in PROBES.items():
         try:
             execute(statement, ())
         except DeniedError:
@@ -83,7 +94,7 @@ def missing_rights(execute: Execute) -> tuple[str, ...]:
     execute("ROLLBACK", ())
     if not table_is_there:
         try:
-            execute(sql.CREATE_PROBE, ())
+            execute(CREATE_PROBE, ())
         except DeniedError:
             missing.append("CREATE")
         except SessionLostError:

@@ -12,7 +12,6 @@ from collector.core.model import (
     FIRST_MS,
     Changes,
     Move,
-    NewRow,
     RecordType,
     Retirement,
     Row,
@@ -41,8 +40,6 @@ NAMES_AT_ONCE = 5000
 """Names in one statement that looks for them: each one reads the whole table, since there is no index on names."""
 CASES = 200
 """Rows in one statement that gives each its own value: the server compares each row with each case."""
-WORTH_A_STATEMENT = 20
-"""So many rows with the same new value are written by a statement of their own."""
 TYPES = {
     "name": "varchar(128) NOT NULL",
     "status": "varchar(2) NOT NULL",
@@ -50,16 +47,6 @@ TYPES = {
     **dict.fromkeys(COLUMNS[4:], "varchar(13) DEFAULT NULL"),
 }
 """As the table has them; `id` is each database's own."""
-PROBES = {
-    "SELECT": f"SELECT {', '.join(COLUMNS)} FROM {NAME} WHERE 1 = 0",  # noqa: S608
-    "INSERT": f"INSERT INTO {NAME} ({', '.join(COLUMNS[1:])}) "  # noqa: S608
-    "SELECT '', '', '', NULL, NULL, NULL, NULL FROM DUAL WHERE 1 = 0",
-    "UPDATE": f"UPDATE {NAME} SET {', '.join(f'{each} = NULL' for each in COLUMNS[4:])}, status = '' WHERE 1 = 0",  # noqa: S608
-}
-"""By the right that each needs: what MySQL refuses like any other one where that is missing, or where the server is
-read-only, and what else changes nothing."""
-CREATE_PROBE = f"CREATE TABLE {NAME} (id int, id int)"
-"""Can never come to be, with two columns of one name; the right to create is looked at first."""
 
 _TIME = re.compile(r"[0-9]{13}")
 _INSERTED = ("name", "status", "active_from", *CHECKPOINT.values())
@@ -133,16 +120,12 @@ def _drained(dialect: Dialect, now_ms: int, record_types: Collection[RecordType]
     return f"({' AND '.join(conditions)})"
 
 
-def newest(dialect: Dialect, now_ms: int) -> str:
-    """The newest checkpoint of each record type, in one row."""
+def newest_ms(now_ms: int, dialect: Dialect, execute: Execute) -> int | None:
+    """The newest checkpoint that can be trusted, of all rows and record types."""
     columns = CHECKPOINT.values()
     newest = [f"MAX(CASE WHEN {dialect.trusted(each, now_ms)} THEN {dialect.time(each)} END)" for each in columns]
-    return f"SELECT {', '.join(newest)} FROM {NAME}"  # noqa: S608
-
-
-def newest_of(rows: Sequence[Sequence[object]]) -> int | None:
-    """What `newest` found: of all record types the newest, or None."""
-    return max((_integer(value) for value in rows[0] if value is not None), default=None)
+    (found,) = execute(f"SELECT {', '.join(newest)} FROM {NAME}", ()).rows  # noqa: S608
+    return max((_integer(value) for value in found if value is not None), default=None)
 
 
 def history(names: Collection[str], now_ms: int, dialect: Dialect, execute: Execute) -> tuple[Row, ...]:
@@ -199,7 +182,11 @@ def apply(changes: Changes, dialect: Dialect, execute: Execute) -> None:
     for new in _chunks(changes.new):
         values = ", ".join([f"({dialect.marks(len(_INSERTED))})"] * len(new))
         statement = f"INSERT INTO {NAME} ({', '.join(_INSERTED)}) VALUES {values}"  # noqa: S608
-        execute(statement, [value for row in new for value in _inserted(row)])
+        parameters: list[object] = []
+        for row in new:
+            checkpoints = (row.checkpoints.get(each) for each in CHECKPOINT)
+            parameters += [row.name, ACTIVE, str(row.active_from_ms), *(None if ms is None else str(ms) for ms in checkpoints)]
+        execute(statement, parameters)
     by_time: dict[int, list[Retirement]] = {}
     for each in changes.retired:
         by_time.setdefault(each.active_until_ms, []).append(each)
@@ -240,22 +227,15 @@ def _moving(column: str, moves: Sequence[Move], dialect: Dialect) -> tuple[str, 
 
 def batches(moves: Iterable[Move]) -> Iterator[Sequence[Move]]:
     """The moves by the statement that does them: many of one new value, or some that have each their own."""
-    by_value: dict[int, list[Move]] = {}
-    for each in moves:
-        by_value.setdefault(each.to_ms, []).append(each)
-    # a row that shares its id with another one, as only a table made by hand has it, comes in another statement
-    others: dict[int, dict[int, Move]] = {}
-    for some in by_value.values():
-        if len(some) >= WORTH_A_STATEMENT and len({each.series.row_id for each in some}) == len(some):
-            yield from _chunks(some)
-            continue
-        for each in some:
-            turn = 0
-            while each.series.row_id in others.setdefault(turn, {}):
-                turn += 1
-            others[turn][each.series.row_id] = each
-    for some_of_each in others.values():
-        yield from _chunks(list(some_of_each.values()), CASES)
+    waiting = sorted(moves, key=lambda move: move.to_ms)
+    while waiting:
+        # a row that shares its id with another one, as only a table made by hand has it, comes in another statement
+        by_id: dict[int, Move] = {}
+        for each in waiting:
+            by_id.setdefault(each.series.row_id, each)
+        some = list(by_id.values())
+        yield from _chunks(some, CHUNK if some[0].to_ms == some[-1].to_ms else CASES)
+        waiting = [each for each in waiting if by_id[each.series.row_id] is not each]
 
 
 def _not_written(missed: Sequence[Move], dialect: Dialect, execute: Execute) -> list[Move]:
@@ -305,19 +285,10 @@ def _integer(value: object) -> int:
     return value if isinstance(value, int) else int(str(text(value)))
 
 
-def _inserted(row: NewRow) -> list[str | None]:
-    checkpoints = [_or_null(row.checkpoints.get(record_type)) for record_type in CHECKPOINT]
-    return [row.name, ACTIVE, str(row.active_from_ms), *checkpoints]
-
-
 def _these(rows: Iterable[tuple[int, str]]) -> list[object]:
     """The parameters of `Dialect.these`."""
     pairs = list(rows)
     return [*(row_id for row_id, _ in pairs), *(f"{row_id} {name}" for row_id, name in pairs)]
-
-
-def _or_null(ms: int | None) -> str | None:
-    return None if ms is None else str(ms)
 
 
 def _chunks(items: Sequence[_T], size: int = CHUNK) -> Iterator[Sequence[_T]]:

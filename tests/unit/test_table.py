@@ -244,7 +244,7 @@ def test_only_drained_rows_are_left_out_and_the_newest_checkpoint_is_of_all_rows
             database.connection.execute(f"INSERT INTO esnet_interfaces VALUES ({marks})", raw(id=number, **changed))
         whole = sql.parse(database.execute(sql.select(DIALECT, NOW), ()).rows, NOW)
         some = sql.parse(database.execute(sql.select(DIALECT, NOW, record_types), ()).rows, NOW)
-        newest_ms = sql.newest_of(database.execute(sql.newest(DIALECT, NOW), ()).rows)
+        newest_ms = sql.newest_ms(NOW, DIALECT, database.execute)
     assert some.untrusted == whole.untrusted
     assert some.rows == tuple(row for row in whole.rows if not row.drained(tuple(record_types)))
     texts = [changed[column] for changed in drawn for column in sql.CHECKPOINT.values()]
