@@ -1,8 +1,8 @@
 """How a connection to RabbitMQ is made, and what it means when there is none: pika's errors as the collector's own."""
 
-import random
 import re
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pika
@@ -44,32 +44,12 @@ class Timing:
     """After a loss with messages in flight the connection counts as good with a confirm, or when it is idle this long."""
 
 
-class Tries:
-    """One try of every host, in random order, and why each of them failed."""
-
-    def __init__(self, settings: RabbitSettings) -> None:
-        self._port = settings.port
-        self._hosts = random.sample(settings.hosts, len(settings.hosts))
-        self._errors: list[CollectorError] = []
-
-    def first(self) -> str:
-        """The host to begin with."""
-        return self._hosts.pop()
-
-    def failed(self, host: str, error: CollectorError) -> str | None:
-        """Note why this host failed; returns the next one, None after the last."""
-        if isinstance(error, UnavailableError):
-            error = UnavailableError(f"{host}:{self._port}: {error}")
-        self._errors.append(error)
-        return self._hosts.pop() if self._hosts else None
-
-    @property
-    def error(self) -> CollectorError:
-        """Why none can be used: a ConfigurationError when the operator can mend one of the reasons."""
-        said = list(dict.fromkeys(str(each) for each in self._errors))
-        reason = "; ".join([*(each.removesuffix(WHERE) for each in said[:-1]), *said[-1:]])
-        refused = any(isinstance(each, ConfigurationError) for each in self._errors)
-        return ConfigurationError(reason) if refused else UnavailableError(reason)
+def combined(errors: Sequence[CollectorError]) -> CollectorError:
+    """Why none of several hosts can be used: a ConfigurationError when the operator can mend one of the reasons."""
+    said = list(dict.fromkeys(str(each) for each in errors))
+    reason = "; ".join([*(each.removesuffix(WHERE) for each in said[:-1]), *said[-1:]])
+    refused = any(isinstance(each, ConfigurationError) for each in errors)
+    return ConfigurationError(reason) if refused else UnavailableError(reason)
 
 
 def parameters(settings: RabbitSettings, host: str, timing: Timing) -> pika.ConnectionParameters:
@@ -168,12 +148,6 @@ def is_message_fault(error: object) -> bool:
     """Whether the broker closed a channel or a connection for a message that was published on it."""
     closed_by_broker = (pika.exceptions.ConnectionClosedByBroker, pika.exceptions.ChannelClosedByBroker)
     return isinstance(error, closed_by_broker) and error.reply_code in MESSAGE_FAULTS
-
-
-def offers_confirms(connection: pika.SelectConnection) -> bool:
-    """Whether the broker says that it confirms what is published; a server may send anything as its capabilities."""
-    capabilities = connection.server_capabilities
-    return isinstance(capabilities, dict) and capabilities.get("publisher_confirms") is True
 
 
 def _explain_loss(error: BaseException | None) -> str:

@@ -1,40 +1,59 @@
 """One channel in confirm mode, and what the broker answers on it: pika's callbacks note it, the publisher's thread takes it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pika
 
 from collector.bus.driver import BrokerConnection
+from collector.bus.framing import Encoder
+from collector.core.model import Message
 
 
 class ConfirmChannel:
-    """A channel on which an exchange is looked for, or declared, and then published to.
+    """A channel on which an exchange is looked for, or declared as a durable topic exchange, and then published to.
 
-    `opened` and `closed` are told as pika tells it, the channel first.
+    `found` is told that the exchange is there, and `closed` why the channel is not; the channel comes first.
     """
 
-    def __init__(self, connection: BrokerConnection, opened: Callable[..., None], closed: Callable[..., None]) -> None:
+    def __init__(
+        self,
+        connection: BrokerConnection,
+        exchange: str,
+        declare: bool,
+        mandatory: bool,
+        found: Callable[..., None],
+        closed: Callable[..., None],
+    ) -> None:
+        self.declare = declare
+        self._frame_max = int(connection.params.frame_max)
+        self._exchange, self._mandatory, self._found = exchange, mandatory, found
         self._answers: list[Any] = []
         self._returned: set[str] = set()
-        self._channel: Any = connection.channel(on_open_callback=lambda _channel: opened(self))
+        self._encoders: dict[str, Encoder] = {}
+        self._channel: Any = connection.channel(on_open_callback=self._opened)
         self._channel.add_on_close_callback(lambda _channel, reason: closed(self, reason))
         self._channel.add_on_return_callback(lambda *returned: self._returned.add(returned[2].message_id))
 
-    @property
-    def number(self) -> int:
-        """What frames on this channel carry."""
-        return int(self._channel.channel_number)
+    def _opened(self, channel: Any) -> None:
+        channel.confirm_delivery(lambda frame: self._answers.append(frame.method), callback=lambda _frame: None)
+        channel.exchange_declare(
+            self._exchange, "topic", passive=not self.declare, durable=True, callback=lambda _frame: self._found(self)
+        )
 
     @property
     def is_open(self) -> bool:
         """Whether neither side has closed it."""
         return bool(self._channel.is_open)
 
-    def find(self, exchange: str, declare: bool, found: Callable[..., None]) -> None:
-        """Turn confirms on and look for the exchange, or `declare` it as a durable topic exchange; `found` is told."""
-        self._channel.confirm_delivery(lambda frame: self._answers.append(frame.method), callback=lambda _frame: None)
-        self._channel.exchange_declare(exchange, "topic", passive=not declare, durable=True, callback=lambda _frame: found(self))
+    def frames(self, routing_key: str, messages: Sequence[Message]) -> bytes:
+        """The bytes that publish these messages here."""
+        encoder = self._encoders.get(routing_key)
+        if encoder is None:
+            number = int(self._channel.channel_number)
+            encoder = Encoder(self._exchange, routing_key, self._mandatory, number, self._frame_max)
+            self._encoders[routing_key] = encoder
+        return encoder.encode(messages)
 
     def take_returned(self) -> set[str]:
         """Ids of the messages that no queue took; each comes before the ack of the same message, so take them before."""

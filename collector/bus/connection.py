@@ -4,32 +4,22 @@ pika's callbacks only note what happened, and `act` deals with it between two tu
 callback would pose as a lost connection, and a channel opened in one waits for ever.
 """
 
+import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
-from pika.adapters.select_connection import IOLoop
-
-from collector.bus.broker import (
-    NO_CONFIRMS,
-    Timing,
-    Tries,
-    explain,
-    explain_channel,
-    is_message_fault,
-    offers_confirms,
-    parameters,
-)
+from collector.bus.broker import NO_CONFIRMS, Timing, combined, explain, explain_channel, is_message_fault, parameters
 from collector.bus.channel import ConfirmChannel
 from collector.bus.confirms import Confirms
-from collector.bus.driver import BrokerConnection
+from collector.bus.driver import BrokerConnection, Loop
 from collector.config.systems import RabbitSettings
 from collector.core.backoff import growing, jittered
 from collector.core.counters import Count, Counters
 from collector.core.errors import CollectorError, ConfigurationError, NoExchangeError, UnavailableError
+from collector.core.model import Message
 from collector.core.outage import Outage
 from collector.core.text import printable
 
@@ -55,18 +45,15 @@ class Connection:
         timing: Timing,
         on_fault: Callable[[str], None],
     ) -> None:
-        self.loop = IOLoop()
+        self.loop = Loop()
         self.usable = False
         """What waits may be sent: the exchange is there, and the broker does not block."""
-        self.ready = False
-        """Usable, and not waiting for a proof that publishing is allowed again."""
         self.refusal: ConfigurationError | None = None
         self.connection: BrokerConnection | None = None
         self.channel: ConfirmChannel | None = None
         self._settings, self._exchange, self._timing = settings, exchange, timing
         self._confirms, self._outage, self._counters, self._on_fault = confirms, outage, counters, on_fault
-        self._events: deque[Callable[[], None]] = deque()
-        self._tries = Tries(settings)
+        self._events: deque[tuple[Callable[..., None], Sequence[Any]]] = deque()
         self._was_ready = self._doubtful = self._leaving = False
         self._proven = True
         self._denied: ConfigurationError | None = None  # publishing was forbidden, and nothing has been confirmed since
@@ -74,6 +61,11 @@ class Connection:
         self._delays: Iterator[float] = growing(timing.first_delay, timing.most_delay)
         self._retry_at: float | None = None
         self._heard_at = 0.0
+
+    @property
+    def ready(self) -> bool:
+        """Usable, and not waiting for a proof that publishing is allowed again."""
+        return self.usable and (self._denied is None or self._proven)
 
     def heard(self) -> None:
         """The broker has answered, or has just been asked: the time to wait for a confirm begins."""
@@ -89,12 +81,12 @@ class Connection:
     def turn(self) -> None:
         """One turn of pika's loop: reads, writes and timers; at most as long as the next timer is away."""
         with self._neighbour():
-            self.loop.poll()
-            self.loop.process_timeouts()
+            self.loop.turn()
 
-    def write(self, frames: bytes) -> None:
-        """Hand frames to the socket."""
-        if self.connection is not None:
+    def publish(self, routing_key: str, messages: Sequence[Message]) -> None:
+        """Hand messages to the socket; to be called only while that is `usable`."""
+        if self.connection is not None and self.channel is not None:
+            frames = self.channel.frames(routing_key, messages)
             with self._neighbour():
                 self.connection.write(frames)
 
@@ -103,18 +95,16 @@ class Connection:
         """What was handed over and the socket has not taken yet."""
         return 0 if self.connection is None else self.connection.unsent_bytes
 
-    @property
-    def frame_max(self) -> int:
-        """The size of a frame that was agreed on, in bytes, at the most."""
-        return 0 if self.connection is None else int(self.connection.params.frame_max)
-
     def act(self) -> None:
         """Deal with what was noted, and with what is due."""
         while self._events:
-            self._events.popleft()()
-        if self._leaving:
-            return
-        now = time.monotonic()
+            handler, passed = self._events.popleft()
+            if passed[0] is self.connection or passed[0] is self.channel:  # not one that was given up since
+                handler(*passed)
+        if not self._leaving:
+            self._look_at_the_clock(time.monotonic())
+
+    def _look_at_the_clock(self, now: float) -> None:
         if self._retry_at is not None and now >= self._retry_at:
             self._retry_at = None
             if self.connection is None:
@@ -123,13 +113,10 @@ class Connection:
                 self._open_channel()
         if self._blocked is not None:
             self._outage.failed(self._blocked)
-        elif self._denied is not None and self.usable:
-            self._outage.failed(self._denied)
-        self._look_at_the_clock(now - self._heard_at)
-
-    def _look_at_the_clock(self, silent_s: float) -> None:
-        if self._blocked is not None:
             return
+        if self._denied is not None and self.usable:
+            self._outage.failed(self._denied)
+        silent_s = now - self._heard_at
         if self.usable and self._confirms.unsettled:
             if silent_s > self._timing.confirm:
                 self._drop(f"no confirms for {self._timing.confirm:.0f} s")
@@ -150,43 +137,46 @@ class Connection:
 
     def begin(self) -> None:
         """Begin to connect."""
-        self._tries = Tries(self._settings)
-        self._connect(self._tries.first())
+        self._hosts = random.sample(self._settings.hosts, len(self._settings.hosts))  # what is not tried yet
+        self._errors: list[CollectorError] = []  # why the others cannot be used
+        self._connect()
 
-    def _connect(self, host: str) -> None:
+    def _connect(self) -> None:
+        self._host = self._hosts.pop()
         try:
-            wanted = parameters(self._settings, host, self._timing)
+            wanted = parameters(self._settings, self._host, self._timing)
         except ConfigurationError as error:
-            self._not_connected(host, error)
+            self._not_connected(error)
             return
         with self._neighbour():
             self.connection = BrokerConnection(
                 wanted,
-                on_open_callback=self._noting(self._opened, host),
-                on_open_error_callback=self._noting(self._open_failed, host),
+                on_open_callback=self._noting(self._opened),
+                on_open_error_callback=self._noting(self._open_failed),
                 on_close_callback=self._noting(self._closed),
                 custom_ioloop=self.loop,
             )
             self.connection.add_on_connection_blocked_callback(self._noting(self._on_blocked))
             self.connection.add_on_connection_unblocked_callback(self._noting(self._on_unblocked))
 
-    def _noting(self, handler: Callable[..., None], *first: Any) -> Callable[..., None]:
-        """A callback for pika that has the handler called by `act`, with `first` and what pika passes."""
-        return lambda *arguments: self._events.append(partial(handler, *first, *arguments))
+    def _noting(self, handler: Callable[..., None]) -> Callable[..., None]:
+        """A callback for pika that has `act` call the handler with the same: the connection or channel, and what is said."""
+        return lambda *passed: self._events.append((handler, passed))
 
-    def _open_failed(self, host: str, connection: BrokerConnection, error: BaseException | None) -> None:
-        if connection is self.connection:
-            self.connection = None
-            self._not_connected(host, explain(error, self._settings, connection.fault))
+    def _open_failed(self, connection: BrokerConnection, error: BaseException | None) -> None:
+        self.connection = None
+        self._not_connected(explain(error, self._settings, connection.fault))
 
-    def _not_connected(self, host: str, error: CollectorError) -> None:
+    def _not_connected(self, error: CollectorError) -> None:
         if self._leaving:
             return
-        following = self._tries.failed(host, error)
-        if following is not None:
-            self._connect(following)
+        if isinstance(error, UnavailableError):
+            error = UnavailableError(f"{self._host}:{self._settings.port}: {error}")
+        self._errors.append(error)
+        if self._hosts:
+            self._connect()
         else:
-            self._unavailable(self._tries.error)
+            self._unavailable(combined(self._errors))
 
     def _unavailable(self, error: CollectorError) -> None:
         """Say why, and try again after a delay."""
@@ -195,18 +185,16 @@ class Connection:
         self._outage.failed(error)
 
     def _retry_after(self, delay_s: float) -> None:
-        self.usable, self.ready, self.channel, self._blocked = False, False, None, None
+        self.usable, self.channel, self._blocked = False, None, None
         self._retry_at = time.monotonic() + delay_s
-        self.loop.call_later(delay_s, nothing)
+        self.loop.wake_after(delay_s)
 
-    def _opened(self, host: str, connection: BrokerConnection) -> None:
-        if connection is not self.connection:
-            return
-        if offers_confirms(connection):
+    def _opened(self, connection: BrokerConnection) -> None:
+        if connection.offers_confirms:
             self._open_channel()
             return
         self.abort()
-        self._lose(ConfigurationError(f"{host}:{self._settings.port}: {NO_CONFIRMS}"))
+        self._lose(ConfigurationError(f"{self._host}:{self._settings.port}: {NO_CONFIRMS}"))
 
     def _open_channel(self, declare: bool = False) -> None:
         """Open a channel on the connection; what was in flight on an older one has to be sent again."""
@@ -215,34 +203,27 @@ class Connection:
         if self.connection is None or not self.connection.is_open:
             return  # its closing is noted already
         with self._neighbour():
-            opened, closed = self._noting(self._channel_opened, declare), self._noting(self._channel_closed, declare)
-            self.channel = ConfirmChannel(self.connection, opened, closed)
-
-    def _channel_opened(self, declare: bool, channel: ConfirmChannel) -> None:
-        if channel is self.channel and channel.is_open:
-            with self._neighbour():
-                channel.find(self._exchange, declare, self._noting(self._exchange_found))
+            found, closed = self._noting(self._exchange_found), self._noting(self._channel_closed)
+            self.channel = ConfirmChannel(self.connection, self._exchange, declare, self._settings.mandatory, found, closed)
 
     def _exchange_found(self, channel: ConfirmChannel) -> None:
-        if channel is not self.channel or not channel.is_open or self._leaving:
+        if not channel.is_open or self._leaving:
             return
-        self.usable, self.ready, self._proven = True, self._denied is None, False
+        self._proven = False
         self.refusal = self._denied
-        self.heard()
         if self._was_ready:
             self._counters.add(Count.RECONNECTS, label="rabbitmq")
         self._was_ready = True
-        if not self._doubtful:
-            self._outage.ended()
+        self._go_on()
 
     # Losing: by the broker's word, by silence, or by the broker closing the channel for what was published on it.
 
-    def _channel_closed(self, declare: bool, channel: ConfirmChannel, reason: Any) -> None:
+    def _channel_closed(self, channel: ConfirmChannel, reason: Any) -> None:
         """The broker closed the channel alone; the connection is kept, and a channel is opened on it after a delay."""
-        if channel is not self.channel or self.connection is None or not self.connection.is_open or self._leaving:
+        if self.connection is None or not self.connection.is_open or self._leaving:
             return
-        error = explain_channel(reason, self._settings, self._exchange, declare and not self.usable)
-        if isinstance(error, NoExchangeError) and self._settings.declare and not self.usable and not declare:
+        error = explain_channel(reason, self._settings, self._exchange, channel.declare and not self.usable)
+        if isinstance(error, NoExchangeError) and self._settings.declare and not self.usable and not channel.declare:
             self._open_channel(declare=True)
             return
         if self.usable and reason.reply_code == ACCESS_REFUSED and isinstance(error, ConfigurationError):
@@ -250,31 +231,29 @@ class Connection:
         self._lose(error, reason)
 
     def _closed(self, connection: BrokerConnection, reason: BaseException) -> None:
-        if connection is self.connection:
-            self.connection = None
-            if not self._leaving:
-                self._lose(explain(reason, self._settings, connection.fault), reason)
+        self.connection = None
+        self._lose(explain(reason, self._settings, connection.fault), reason)
 
     def _drop(self, reason: str) -> None:
         self.abort()
-        if not self._leaving:
-            self._lose(UnavailableError(reason))
+        self._lose(UnavailableError(reason))
 
     def _lose(self, error: CollectorError, reason: BaseException | None = None) -> None:
+        if self._leaving:
+            return
         # Whatever was in flight may be why: until it is settled, being connected again is not being well again.
         self._doubtful = self._doubtful or self._confirms.pending
-        at_fault = self.usable and is_message_fault(reason) and self._confirms.unsettled
-        if at_fault:
+        if self.usable and is_message_fault(reason) and self._confirms.unsettled:
             self._on_fault(str(error))
-        self._confirms.restart()
-        if at_fault:
+            self._confirms.restart()
             self._retry_after(FAULT_DELAY_S)
         else:
+            self._confirms.restart()
             self._unavailable(error)
 
     def _prove(self) -> None:
         """The connection does what it is for: the next delay is short again."""
-        self._proven, self.ready = True, True
+        self._proven = True
         if self._denied is not None:
             return  # nothing was published that could show whether that is allowed now; the next message will
         self._doubtful, self.refusal = False, None
@@ -290,7 +269,7 @@ class Connection:
 
     def leave(self) -> None:
         """Begin to disconnect in good order; `connection` is None when that is done."""
-        self._leaving, self.usable, self.ready = True, False, False
+        self._leaving, self.usable = True, False
         if self.connection is not None and self.connection.is_open:
             with self._neighbour():
                 self.connection.close()
@@ -299,27 +278,22 @@ class Connection:
 
     def end(self) -> None:
         """Close whatever is open, at once and for good."""
-        self._leaving, self.usable, self.ready = True, False, False
+        self.leave()
         self.abort()
-        for _ in range(3):  # a connection that is still being made takes several turns to go away
-            with self._neighbour():
-                self.loop.process_timeouts()
-        self.loop.close()
+        with self._neighbour():
+            self.loop.close()
 
-    # What the broker says on an open connection.
-
-    def _on_blocked(self, connection: BrokerConnection, frame: Any) -> None:
-        if connection is self.connection and self.usable:
-            self.usable = self.ready = False
+    def _on_blocked(self, _connection: BrokerConnection, frame: Any) -> None:
+        if self.usable:
+            self.usable = False
             self._blocked = f"publishing is blocked by the broker: {printable(frame.method.reason)}"
 
-    def _on_unblocked(self, connection: BrokerConnection, _frame: object) -> None:
-        if connection is self.connection and self._blocked is not None and not self._leaving:
-            self.usable, self.ready, self._blocked = True, self._denied is None, None
-            self.heard()
-            if not self._doubtful:
-                self._outage.ended()
+    def _on_unblocked(self, _connection: BrokerConnection, _frame: object) -> None:
+        if self._blocked is not None and not self._leaving:
+            self._go_on()
 
-
-def nothing(*_: object) -> None:
-    """A callback whose being called is enough: it ends the wait of pika's loop."""
+    def _go_on(self) -> None:
+        self.usable, self._blocked = True, None
+        self.heard()
+        if not self._doubtful:
+            self._outage.ended()

@@ -9,6 +9,7 @@ import logging
 import pika
 import pika.exceptions
 import pika.frame
+from pika.adapters.select_connection import IOLoop
 
 from collector.core.text import printable
 
@@ -33,6 +34,12 @@ class BrokerConnection(pika.SelectConnection):  # type: ignore[misc]  # pika has
 
     fault: str | None = None
     """What was wrong with what the broker sent; it ended the connection."""
+
+    @property
+    def offers_confirms(self) -> bool:
+        """Whether the broker says that it confirms what is published; a server may send anything as its capabilities."""
+        capabilities = self.server_capabilities
+        return isinstance(capabilities, dict) and capabilities.get("publisher_confirms") is True
 
     def write(self, frames: bytes) -> None:
         """Send frames past `Channel.basic_publish`, in one write.
@@ -69,6 +76,39 @@ class BrokerConnection(pika.SelectConnection):  # type: ignore[misc]  # pika has
         if read[1].__class__ is not pika.frame.Method:  # nearly all are, and there is one for every few messages
             _check(read[1], self._frame_buffer)
         return read
+
+
+class Loop(IOLoop):  # type: ignore[misc]
+    """pika's loop, turned by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.activate_poller()
+
+    def turn(self) -> None:
+        """Reads, writes and timers; waits as long as the next timer is away, and 5 s at the most."""
+        self.poll()
+        self.process_timeouts()
+
+    def wake_after(self, seconds: float) -> None:
+        """End the wait of that moment's turn."""
+        self.call_later(seconds, _nothing)
+
+    def wake(self) -> None:
+        """End the wait of this turn. Any thread."""
+        self.add_callback_threadsafe(_nothing)
+
+    def close(self) -> None:
+        """End what was aborted, and itself; a connection that is still being made takes several turns to go away."""
+        try:
+            for _ in range(3):
+                self.process_timeouts()
+        finally:
+            super().close()
+
+
+def _nothing() -> None:
+    """Being called is enough."""
 
 
 def _check(frame: object, received: bytes) -> None:

@@ -1,18 +1,17 @@
 """What each host of RMQ_HOST says to somebody who wants to publish, found out without changing anything."""
 
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import pika.exceptions
-from pika.adapters.select_connection import IOLoop
 
-from collector.bus.broker import NO_CONFIRMS, WHERE, Timing, explain, explain_channel, offers_confirms, parameters
-from collector.bus.driver import BrokerConnection, silence_pika
+from collector.bus.broker import NO_CONFIRMS, WHERE, Timing, explain, explain_channel, parameters
+from collector.bus.driver import BrokerConnection, Loop, silence_pika
 from collector.config.systems import RabbitSettings
 from collector.core.errors import CollectorError, ConfigurationError, UnavailableError
 from collector.core.text import printable
@@ -46,112 +45,103 @@ def look_at_hosts(
     nothing is delivered. Which queues are bound shows only when publishing.
     """
     silence_pika()
+
+    def look(host: str) -> HostFinding:
+        error, unsure = None, None
+        try:
+            unsure = _Look(settings, host, timeout_s).run(exchange, routing_keys)
+        except CollectorError as found:
+            error = found
+        except Exception as found:  # whatever a broken broker makes pika raise
+            error = UnavailableError(printable(f"the broker behaves as none does: {found!r}", 200))
+        return HostFinding(host, settings.port, error, unsure)
+
     with ThreadPoolExecutor(len(settings.hosts)) as pool:
-        looks = [pool.submit(_Look(settings, exchange, routing_keys, host).run, timeout_s) for host in settings.hosts]
-        return [look.result() for look in looks]
+        return list(pool.map(look, settings.hosts))
+
+
+class _ClosedError(Exception):
+    """The connection was not made, or it or the channel was closed; `reason` is pika's."""
+
+    def __init__(self, reason: Any) -> None:
+        self.reason = reason
 
 
 class _Look:
-    """One host's connection, step by step; pika's callbacks are noted, and dealt with between two turns of its loop."""
+    """One host's connection, asked step by step: pika's callbacks note what happened, and each step waits for its own."""
 
-    def __init__(self, settings: RabbitSettings, exchange: str, routing_keys: Sequence[str], host: str) -> None:
-        self._settings, self._exchange, self._routing_keys, self._host = settings, exchange, routing_keys, host
-        self._loop = IOLoop()
-        self._events: deque[Callable[[], None]] = deque()
-        self._connection: BrokerConnection | None = None
-        self._found = False
-        self._asking = False
-        self._error: CollectorError | None = None
-        self._unsure: str | None = None
+    def __init__(self, settings: RabbitSettings, host: str, timeout_s: float) -> None:
+        self._settings, self._timeout_s = settings, timeout_s
+        self._wanted = parameters(settings, host, Timing())
+        self._until = time.monotonic() + timeout_s
+        self._loop = Loop()
+        self._reasons: list[Any] = []
 
-    def run(self, timeout_s: float) -> HostFinding:
-        """Look, for so long at the most."""
-        self._error = UnavailableError(f"no answer within {timeout_s:.0f} s{WHERE}")
-        self._loop.activate_poller()
-        try:
-            wanted = parameters(self._settings, self._host, Timing())
-            self._connection = BrokerConnection(
-                wanted,
-                on_open_callback=self._noting(self._opened),
-                on_open_error_callback=self._noting(self._not_open),
-                on_close_callback=self._noting(self._not_open),
+    def run(self, exchange: str, routing_keys: Sequence[str]) -> str | None:
+        """Find out whether the user may publish; returns what could not be found out. Raises CollectorError."""
+        with closing(self._loop):
+            connection = BrokerConnection(
+                self._wanted,
+                on_open_error_callback=self._closed,
+                on_close_callback=self._closed,
                 custom_ioloop=self._loop,
             )
-            self._turn_until(time.monotonic() + timeout_s)
-        except CollectorError as error:
-            self._error = error
-        except Exception as error:  # whatever a broken broker makes pika raise
-            self._error = UnavailableError(printable(f"the broker behaves as none does: {error!r}", 200))
-        finally:
-            self._leave()
-        return HostFinding(self._host, self._settings.port, self._error, self._unsure)
+            try:
+                return self._ask(connection, exchange, routing_keys)
+            finally:
+                with suppress(Exception):  # nobody waits for anything any more
+                    self._leave(connection)
 
-    def _turn_until(self, until: float) -> None:
-        while not self._found and time.monotonic() < until:
-            self._loop.call_later(TICK_S, lambda: None)
-            self._loop.poll()
-            self._loop.process_timeouts()
-            while self._events and not self._found:
-                self._events.popleft()()
-
-    def _noting(self, handler: Callable[..., None]) -> Callable[..., None]:
-        return lambda *arguments: self._events.append(partial(handler, *arguments))
-
-    def _end(self, error: CollectorError | None) -> None:
-        self._found, self._error = True, error
-
-    def _opened(self, connection: BrokerConnection) -> None:
-        if not offers_confirms(connection):
-            self._end(ConfigurationError(NO_CONFIRMS))
-            return
-        connection.channel(on_open_callback=self._noting(self._channel_opened))
-
-    def _channel_opened(self, channel: Any) -> None:
-        channel.add_on_close_callback(self._noting(self._channel_closed))
-        channel.exchange_declare(self._exchange, passive=True, callback=self._noting(partial(self._exchange_found, channel)))
-
-    def _exchange_found(self, channel: Any, _frame: object) -> None:
-        self._asking = True
-        channel.tx_select(callback=self._noting(partial(self._transaction_begun, channel)))
-
-    def _transaction_begun(self, channel: Any, _frame: object) -> None:
-        for routing_key in self._routing_keys:
-            channel.basic_publish(self._exchange, routing_key, b"{}")
-        channel.tx_rollback(callback=self._noting(lambda _frame: self._end(None)))
-
-    def _channel_closed(self, _channel: object, reason: Any) -> None:
-        if not isinstance(reason, pika.exceptions.ChannelClosed):
-            return  # the connection has gone, which is noted too
-        if not self._closed_while_asking(reason):
-            self._end(explain_channel(reason, self._settings, self._exchange, False))
-
-    def _not_open(self, connection: BrokerConnection, reason: BaseException) -> None:
-        if not self._closed_while_asking(reason):
-            self._end(explain(reason, self._settings, connection.fault))
-
-    def _closed_while_asking(self, reason: object) -> bool:
-        """Whether it was closed because the broker has no transactions: then the exchange is all that is known."""
-        if self._asking and getattr(reason, "reply_code", 0) == NOT_IMPLEMENTED:
-            self._unsure = "whether the user may publish shows only when publishing: the broker has no transactions"
-            self._end(None)
-            return True
-        return False
-
-    def _leave(self) -> None:
-        """Disconnect in good order, or else at once."""
-        connection, until = self._connection, time.monotonic() + GOODBYE_S
+    def _ask(self, connection: BrokerConnection, exchange: str, routing_keys: Sequence[str]) -> str | None:
+        found = False
         try:
-            if connection is not None and connection.is_open:
-                connection.close()
-            while connection is not None and not connection.is_closed and time.monotonic() < until:
-                self._loop.call_later(TICK_S, lambda: None)
-                self._loop.poll()
-                self._loop.process_timeouts()
-            if connection is not None and not connection.is_closed:
-                connection.abort()
-                for _ in range(3):
-                    self._loop.process_timeouts()
-        except Exception:  # noqa: S110  # nobody waits for anything any more
-            pass
-        finally:
-            self._loop.close()
+            self._wait(lambda: connection.is_open)
+            if not connection.offers_confirms:
+                raise ConfigurationError(NO_CONFIRMS)
+            channel = self._answer(lambda callback: connection.channel(on_open_callback=callback))
+            channel.add_on_close_callback(self._closed)
+            self._answer(partial(channel.exchange_declare, exchange, passive=True))
+            found = True
+            self._answer(channel.tx_select)
+            for routing_key in routing_keys:
+                channel.basic_publish(exchange, routing_key, b"{}")
+            self._answer(channel.tx_rollback)
+        except _ClosedError as closed:
+            if found and getattr(closed.reason, "reply_code", 0) == NOT_IMPLEMENTED:
+                return "whether the user may publish shows only when publishing: the broker has no transactions"
+            if isinstance(closed.reason, pika.exceptions.ChannelClosed):
+                raise explain_channel(closed.reason, self._settings, exchange, False) from closed
+            raise explain(closed.reason, self._settings, connection.fault) from closed
+        return None
+
+    def _closed(self, _closed: object, reason: Any) -> None:
+        self._reasons.append(reason)
+
+    def _answer(self, ask: Callable[..., object]) -> Any:
+        """Ask something with a callback, and return what that is called with."""
+        answers: list[Any] = []
+        ask(callback=answers.append)
+        self._wait(lambda: answers)
+        return answers[0]
+
+    def _wait(self, done: Callable[[], object]) -> None:
+        while not self._reasons and not done():
+            if time.monotonic() >= self._until:
+                raise UnavailableError(f"no answer within {self._timeout_s:.0f} s{WHERE}")
+            self._turn()
+        if self._reasons:
+            raise _ClosedError(self._reasons[0])
+
+    def _turn(self) -> None:
+        self._loop.wake_after(TICK_S)
+        self._loop.turn()
+
+    def _leave(self, connection: BrokerConnection) -> None:
+        """Disconnect in good order, or else at once."""
+        until = time.monotonic() + GOODBYE_S
+        if connection.is_open:
+            connection.close()
+        while not connection.is_closed and time.monotonic() < until:
+            self._turn()
+        if not connection.is_closed:
+            connection.abort()

@@ -1,6 +1,6 @@
 """Messages to RabbitMQ with confirms: thousands in flight on one channel, repeated until the broker has them.
 
-publish (any thread) -> inbox -> Confirms (waiting, sent) -> Encoder -> Connection -> broker; its answers -> Confirms -> done.
+publish (any thread) -> inbox -> Confirms (waiting, sent) -> Connection (Encoder) -> broker; its answers -> Confirms -> done.
 All but the first step is the publisher's own thread.
 """
 
@@ -8,13 +8,12 @@ import logging
 import threading
 import time
 from collections import deque
-from typing import Any
 
 from collector.bus.broker import Timing
 from collector.bus.confirms import Confirms
-from collector.bus.connection import Connection, nothing
+from collector.bus.connection import Connection
 from collector.bus.driver import silence_pika
-from collector.bus.framing import Encoder, short_string
+from collector.bus.framing import short_string
 from collector.config.systems import RabbitSettings
 from collector.core.contracts import Batch, Outcome
 from collector.core.counters import Count, Counters
@@ -50,15 +49,12 @@ class AmqpPublisher:
     def __init__(self, settings: RabbitSettings, exchange: str, stop: Stop, counters: Counters, timing: Timing = _USUAL) -> None:
         short_string(exchange)
         self.outage = Outage("RabbitMQ")
-        self._exchange, self._mandatory, self._stop = exchange, settings.mandatory, stop
-        self._counters = counters
+        self._exchange, self._stop, self._counters = exchange, stop, counters
         self._confirms = Confirms()
         self._connection = Connection(
             settings, exchange, self._confirms, self.outage, counters, timing, on_fault=self._find_fault
         )
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
-        self._encoders: dict[str, Encoder] = {}
-        self._encoders_of: Any = None
         # What other threads hand over, by a deque's atomic operations; None is "give up all that came before".
         self._inbox: deque[Batch | None] = deque()
         self._woken = self._ended = self._leaving = self._begun = False
@@ -116,7 +112,7 @@ class AmqpPublisher:
             self._lose_inbox()  # nobody else will look into it any more
         elif not self._woken:
             self._woken = True
-            self._connection.loop.add_callback_threadsafe(nothing)
+            self._connection.loop.wake()
 
     def _lose_inbox(self) -> None:
         while self._inbox:
@@ -131,7 +127,6 @@ class AmqpPublisher:
 
     def _run(self) -> None:
         try:
-            self._connection.loop.activate_poller()
             self._connection.begin()
             while not self._over():
                 self._tick()
@@ -163,7 +158,7 @@ class AmqpPublisher:
         now = time.monotonic()
         if now >= self._tick_at:
             self._tick_at = now + TICK_S
-            self._connection.loop.call_later(TICK_S, nothing)
+            self._connection.loop.wake_after(TICK_S)
         if now >= self._sum_up_at:
             self._sum_up_at = now + SUM_UP_S
             self._faults.conclude()
@@ -226,23 +221,12 @@ class AmqpPublisher:
             if silent:
                 self._connection.heard()
                 self._begun = True
-            self._connection.write(self._encoder(part.delivery.batch.routing_key).encode(part.messages))
-
-    def _encoder(self, routing_key: str) -> Encoder:
-        channel = self._connection.channel
-        if channel is not self._encoders_of:
-            self._encoders, self._encoders_of = {}, channel
-        encoder = self._encoders.get(routing_key)
-        if encoder is None:
-            number, frame_max = channel.number if channel else 0, self._connection.frame_max
-            encoder = Encoder(self._exchange, routing_key, self._mandatory, number, frame_max)
-            self._encoders[routing_key] = encoder
-        return encoder
+            self._connection.publish(part.delivery.batch.routing_key, part.messages)
 
     def _note_end(self) -> None:
         """Have the loop wake up when closing has something to do."""
         for until in (self._wait_until, self._close_at or 0.0):
-            self._connection.loop.call_later(max(0.0, until - time.monotonic()), nothing)
+            self._connection.loop.wake_after(max(0.0, until - time.monotonic()))
 
     def _over(self) -> bool:
         """Whether the thread may end: it was asked to, and either all is said or the time is up."""

@@ -2,7 +2,6 @@
 
 import socket
 import ssl
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from pika.adapters.utils.connection_workflow import (
     AMQPConnectorTransportSetupError,
 )
 
-from collector.bus.broker import WHERE, Timing, Tries, explain, explain_channel, is_message_fault, parameters
+from collector.bus.broker import WHERE, Timing, combined, explain, explain_channel, is_message_fault, parameters
 from collector.config.systems import RabbitSettings, Secret
 from collector.core.errors import CollectorError, ConfigurationError, NoExchangeError, UnavailableError
 
@@ -165,21 +164,14 @@ def test_the_password_is_read_anew_for_each_connection(tmp_path: Path) -> None:
         parameters(settings, "h", Timing())
 
 
-def test_every_host_is_tried_once_and_all_their_reasons_are_told() -> None:
-    settings = replace(SETTINGS, hosts=("a", "b", "c"))
-    tries = Tries(settings)
-    seen = [tries.first()]
-    while (following := tries.failed(seen[-1], UnavailableError("Connection refused (RMQ_HOST, RMQ_PORT)"))) is not None:
-        seen.append(following)
-    assert sorted(seen) == ["a", "b", "c"]
-    assert type(tries.error) is UnavailableError
-    assert str(tries.error) == "; ".join(f"{host}:5672: Connection refused" for host in seen) + " (RMQ_HOST, RMQ_PORT)"
+def test_the_reasons_of_all_hosts_are_told_and_where_to_look_once() -> None:
+    error = combined([UnavailableError(f"{host}:5672: Connection refused{WHERE}") for host in "abc"])
+    assert type(error) is UnavailableError
+    assert str(error) == "; ".join(f"{host}:5672: Connection refused" for host in "abc") + " (RMQ_HOST, RMQ_PORT)"
 
 
 def test_one_host_that_refuses_the_login_makes_it_the_operators_matter() -> None:
-    tries = Tries(replace(SETTINGS, hosts=("a", "b")))
-    following = tries.failed(tries.first(), ConfigurationError("login refused"))
-    assert following is not None
-    assert tries.failed(following, UnavailableError("no answer")) is None
-    assert type(tries.error) is ConfigurationError
-    assert str(tries.error) == f"login refused; {following}:5672: no answer"
+    refused = ConfigurationError("login refused")
+    error = combined([refused, UnavailableError("b:5672: no answer"), refused])
+    assert type(error) is ConfigurationError
+    assert str(error) == "login refused; b:5672: no answer"
