@@ -14,9 +14,9 @@ from collector.commands import progress_bar, signals, wiring
 from collector.commands.connecting import wait_for_systems
 from collector.commands.nearest import nearest
 from collector.commands.resume import backfill_command
+from collector.commands.wiring import Systems
 from collector.config.configuration import Config
-from collector.core.contracts import Publisher, Source, Store
-from collector.core.counters import Count, Counters
+from collector.core.counters import Count
 from collector.core.errors import AnswerError, ConfigurationError, NoTableError, UnavailableError
 from collector.core.model import RecordType, Row, Series, UntrustedRow, iso, resource_fault
 from collector.core.shutdown import Stop
@@ -27,7 +27,6 @@ from collector.watch.format import counted, duration
 
 log = logging.getLogger(__name__)
 
-CLOSE_S = 1.0
 SHOWN_REASONS = 5
 UNSAID_CUT_MS = 60_000
 """A range that loses less at its end than this, as one up to now may, is cut without a word."""
@@ -62,52 +61,26 @@ class Request:
         )
 
 
-def backfill(
-    config: Config,
-    *,
-    sqlite: str | None,
-    to_stdout: bool,
-    begin_ms: int,
-    end_ms: int,
-    interface_glob: str | None,
-    record_type: RecordType | None,
-    rate: float | None,
-    env_file: str | None = None,
-) -> int:
+def backfill(config: Config, request: Request) -> int:
     """Publish the range; the exit code, 1 when part of it was not published.
 
     Raises ConfigurationError for a range or a glob that holds nothing, and for a system that refuses us at the start.
     """
-    request = Request(
-        begin_ms=begin_ms, end_ms=end_ms, interface_glob=interface_glob, record_type=record_type,
-        rate=rate, sqlite=sqlite, to_stdout=to_stdout, env_file=env_file,
-    )  # fmt: skip
-    stop, counters = Stop(), Counters()
+    stop = Stop()
     signals.install(stop, code=1)
-    source = wiring.source(config, stop, counters, rate=rate)
-    store = wiring.store(config, sqlite, stop)
-    publisher = wiring.publisher(config, to_stdout, stop, counters)
-    return Backfill(config, request, source, store, publisher, stop, counters).serve()
+    systems = wiring.systems(config, sqlite=request.sqlite, to_stdout=request.to_stdout, stop=stop, rate=request.rate)
+    return Backfill(config, request, systems).serve()
 
 
 class Backfill:
     """Publishes one request's range over three systems."""
 
     def __init__(
-        self,
-        config: Config,
-        request: Request,
-        source: Source,
-        store: Store,
-        publisher: Publisher,
-        stop: Stop,
-        counters: Counters,
-        *,
-        wall: Callable[[], float] = time.time,
+        self, config: Config, request: Request, systems: Systems, *, wall: Callable[[], float] = time.time
     ) -> None:
-        self._config, self._request = config, request
-        self._source, self._store, self._publisher = source, store, publisher
-        self._stop, self._counters = stop, counters
+        self._config, self._request, self._systems = config, request, systems
+        self._source, self._store, self._stop = systems.source, systems.store, systems.stop
+        self._rules = wiring.plan_rules(config)
         self._wall = wall
 
     def serve(self) -> int:
@@ -115,10 +88,7 @@ class Backfill:
         try:
             left_from_ms = self._work()
         finally:
-            self._stop.set()
-            self._store.close()
-            self._publisher.close(CLOSE_S)
-            self._source.close()
+            self._systems.close()
         return 0 if left_from_ms is None and self._stop.failure is None else 1
 
     def _work(self) -> int | None:
@@ -149,8 +119,9 @@ class Backfill:
 
     def _prepare(self) -> list[str] | None:
         """Wait for the broker, and for whoever knows the names; None when a stop came first."""
-        self._publisher.start()
-        return wait_for_systems(self._publisher, self._names, self._stop.is_set, self._stop.wait, self._config.rmq)
+        publisher = self._systems.publisher
+        publisher.start()
+        return wait_for_systems(publisher, self._names, self._stop.is_set, self._stop.wait, self._config.rmq)
 
     def _names(self) -> list[str]:
         """The names of the table, or of the listing where there is no table. Raises UnavailableError."""
@@ -187,7 +158,7 @@ class Backfill:
         if begin_ms >= end_ms:
             raise ConfigurationError(f"--begin must be earlier than --end: {iso(begin_ms)}, {iso(end_ms)}")
         now_ms = self._source.latest_ms(self._now_ms())
-        limit_ms = settled_ms(now_ms, round(self._config.settle_delay_s * 1000))
+        limit_ms = settled_ms(now_ms, self._rules.settle_ms)
         if begin_ms >= limit_ms:
             raise ConfigurationError(
                 f"--begin must be earlier than {iso(limit_ms)}: later points may be incomplete, by SETTLE_DELAY"
@@ -203,15 +174,14 @@ class Backfill:
             "backfill begun interfaces=%d series=%d begin=%s end=%s",
             len(names), len(series), iso(request.begin_ms), iso(end_ms),
         )  # fmt: skip
-        flow = wiring.flow_control(self._config, self._publisher, self._stop)
-        way = wiring.pipeline(self._config, self._source, self._publisher, flow, self._stop, self._counters)
+        way = wiring.pipeline(self._config, self._systems)
         began = time.monotonic()
         bar = progress_bar.shown(len(series) * (end_ms - request.begin_ms), lines=self._config.log_format == "json")
         with bar as shown:
-            slice_ms = min(SLICE_MS, wiring.plan_rules(self._config).max_window_ms)
-            past = PastRange(series, way, flow, self._stop, shown, self._is_there, slice_ms=slice_ms)
+            slice_ms = min(SLICE_MS, self._rules.max_window_ms)
+            past = PastRange(series, way, way.flow, self._stop, shown, self._is_there, slice_ms=slice_ms)
             account = past.publish(request.begin_ms, end_ms)
-        self._report(account, flow.unroutable)
+        self._report(account, way.flow.unroutable)
         silent = f"; {len(series) - len(account.heard):,} of {len(series):,} series had none"
         if account.left_from_ms is not None:
             silent = ""  # who was not asked for all of it may have had some
@@ -235,7 +205,7 @@ class Backfill:
             log.warning("series given up in a slice for other reasons reasons=%d", len(account.failures) - SHOWN_REASONS)
         for key in unroutable:
             log.error("no queue takes messages exchange=%r routing_key=%r, bind one and go on", self._config.exchange, key)
-        if dropped := self._counters.get(Count.POINTS_INVALID):
+        if dropped := self._systems.counters.get(Count.POINTS_INVALID):
             log.warning("invalid points were dropped count=%d", dropped)
         if not account.points and account.left_from_ms is None:
             log.warning("%s has no points at all in this range", self._source.name)

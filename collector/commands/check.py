@@ -92,7 +92,7 @@ def _wrong(error: CollectorError | str, stop: Stop, where: str = "") -> Finding:
 
 
 def _look_at_source(config: Config, stop: Stop) -> Finding:
-    where = f"{wiring.places(config, None, False).source}: "
+    where = f"{wiring.identity(config, None, False).source}: "
     try:
         source = wiring.source(config, stop, Counters(), once=True)
     except ConfigurationError as error:  # a proxy or a CA bundle that cannot be used: `run` ends with this code as well
@@ -160,7 +160,7 @@ def _fetch_one(config: Config, source: Source, listing: Listing) -> str:
 
 def _look_at_table(config: Config, sqlite: str | None, stop: Stop) -> Finding:
     store = wiring.store(config, sqlite, stop)
-    where = f"{wiring.places(config, sqlite, False).database}: "
+    where = f"{wiring.identity(config, sqlite, False).database}: "
     table, lacking = None, ""
     try:
         try:

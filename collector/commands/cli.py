@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from collector.commands import arguments, ending
@@ -138,17 +139,8 @@ def _status(given: argparse.Namespace) -> int:
 def _backfill(given: argparse.Namespace) -> int:
     from collector.commands import backfill
 
-    return backfill.backfill(
-        _load_and_warn(given),
-        sqlite=given.sqlite,
-        to_stdout=given.to_stdout,
-        begin_ms=given.begin_ms,
-        end_ms=given.end_ms,
-        interface_glob=given.interface_glob,
-        record_type=given.record_type,
-        rate=given.rate,
-        env_file=given.env_file,
-    )
+    request = {each.name: getattr(given, each.name) for each in fields(backfill.Request)}
+    return backfill.backfill(_load_and_warn(given), backfill.Request(**request))
 
 
 def _demo(given: argparse.Namespace) -> int:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from collector.commands.wiring import hosts
 from collector.config.systems import RabbitSettings
 from collector.core.backoff import growing
 from collector.core.contracts import Publisher
@@ -32,7 +31,7 @@ def wait_for_systems(
     delays, answer = growing(*CONNECT_DELAYS_S), None
     while not over():
         if publisher.refusal:
-            where = f"{publisher.outage.dependency} at {hosts(rmq)}: " if rmq is not None else ""
+            where = f"{publisher.outage.dependency} at {rmq.address}: " if rmq is not None else ""
             raise ConfigurationError([f"{where}{each}" for each in publisher.refusal.problems])
         if answer is None:
             with suppress(UnavailableError):

@@ -13,6 +13,7 @@ from pathlib import Path
 from collector.bus.stdout import StdoutPublisher
 from collector.commands import signals, wiring
 from collector.commands.run import Daemon
+from collector.commands.wiring import Systems
 from collector.config.configuration import Config
 from collector.core.counters import Count, Counters
 from collector.core.shutdown import Stop
@@ -72,13 +73,15 @@ def demo(*, interfaces: int, cycles: int | None = None, as_json: bool = False, s
     ):
         config = _config(source, simulation.url, port)
         _say_what_comes(len(network.resources), cycles, port)
-        asked = wiring.source(config, stop, counters)
-        store = wiring.store(config, str(Path(folder, "esnet_interfaces.sqlite")), stop, counters)
-        publisher = StdoutPublisher(config.exchange, stop, compact=not as_json)
-        daemon = Daemon(
-            config, asked, store, publisher, stop, counters, cycles=cycles, wall=clock.schedule, now=clock.now,
-            identity=Identity(source=f"a simulated {asked.name}", database="an SQLite file", exchange="the screen"),
-        )  # fmt: skip
+        systems = Systems(
+            wiring.source(config, stop, counters),
+            wiring.store(config, str(Path(folder, "esnet_interfaces.sqlite")), stop, counters),
+            StdoutPublisher(config.exchange, stop, compact=not as_json),
+            stop,
+            counters,
+        )
+        shown = Identity(source=f"a simulated {systems.source.name}", database="an SQLite file", exchange="the screen")
+        daemon = Daemon(config, systems, shown, cycles=cycles, wall=clock.schedule, now=clock.now)
         code = daemon.serve()
     points, announced = (counters.get(each) for each in (Count.POINTS_CONFIRMED, Count.INTERFACES_CONFIRMED))
     took = f"{counted(daemon.done, 'cycle')} and {duration(time.monotonic() - began)}"

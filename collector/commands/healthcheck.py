@@ -11,12 +11,12 @@ from collections.abc import Mapping
 
 from collector.config.draft import Draft
 from collector.config.env_file import gather
+from collector.config.systems import asked_at
 from collector.core.errors import CollectorError, ConfigurationError
 
 TIMEOUT_S = 5.0
 """Less than the image's HEALTHCHECK allows."""
 MOST_SHOWN_BYTES = 4096
-LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- compared with, not listened on
 
 
 def main(environ: Mapping[str, str] = os.environ) -> int:
@@ -43,7 +43,7 @@ def address(environ: Mapping[str, str]) -> tuple[str, int]:
     host, port = draft.get("METRICS_HOST"), draft.get("METRICS_PORT")
     if draft.problems:
         raise ConfigurationError(draft.problems)
-    return LOOPBACK.get(host, host), port
+    return asked_at(host), port
 
 
 def ask(host: str, port: int) -> tuple[int, str]:

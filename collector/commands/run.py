@@ -10,12 +10,12 @@ from collector import __version__
 from collector.commands import ending, signals, wiring
 from collector.commands.connecting import CONNECT_DELAYS_S, wait_for_systems
 from collector.commands.resume import backfill_command
-from collector.commands.schedule import Schedule
+from collector.commands.schedule import passed, until_next
 from collector.commands.share_watch import ShareWatch
+from collector.commands.wiring import Systems
 from collector.config.configuration import Config
 from collector.core.backoff import growing
-from collector.core.contracts import Publisher, Source, Store
-from collector.core.counters import Count, Counters
+from collector.core.counters import Count
 from collector.core.errors import ConfigurationError, UnavailableError
 from collector.core.report import CycleOutcome, CycleReport, ReasonKind
 from collector.core.shutdown import Stop
@@ -31,7 +31,6 @@ ONCE_PATIENCE_S = 30.0
 """`--once` waits so long in all for a dependency or for the lock."""
 GLANCE_S = 1.0
 """Between cycles the loop looks about so often: at the lock, and to say that it turns."""
-CLOSE_S = 1.0
 SHOWN_REASONS = 3
 """Of a cycle, in the log's last line; each has a line of its own before."""
 
@@ -40,13 +39,13 @@ def run(
     config: Config, *, once: bool = False, sqlite: str | None = None, to_stdout: bool = False, env_file: str | None = None
 ) -> int:
     """Collect, for ever or one cycle; the exit code. Who is killed leaves no last line in the log."""
-    stop, counters = Stop(), Counters()
+    stop = Stop()
     signals.install(stop)  # before the first line of the log, which may hang
-    places = wiring.places(config, sqlite, to_stdout)
-    page = None if once else places.page
+    identity = wiring.identity(config, sqlite, to_stdout)
+    page = None if once else config.page
     log.info(
         "collector started version=%s source=%r database=%r exchange=%r poll_interval=%g page=%s share=%s",
-        __version__, places.source, places.database, places.exchange, config.poll_interval_s, page or "none", config.share,
+        __version__, identity.source, identity.database, identity.exchange, config.poll_interval_s, page or "none", config.share,
     )  # fmt: skip
     for warning in config.warnings:
         log.warning("%s", warning)
@@ -55,14 +54,10 @@ def run(
     try:
         daemon = Daemon(
             config,
-            wiring.source(config, stop, counters, once=once),
-            wiring.store(config, sqlite, stop, counters),
-            wiring.publisher(config, to_stdout, stop, counters),
-            stop,
-            counters,
+            wiring.systems(config, sqlite=sqlite, to_stdout=to_stdout, stop=stop, once=once),
+            identity,
             once=once,
             backfill=partial(backfill_command, sqlite=sqlite, to_stdout=to_stdout, env_file=env_file),
-            identity=wiring.identity(config, places),
         )
         code = daemon.serve()
         reason = signals.taken() or daemon.reason
@@ -75,51 +70,41 @@ def run(
 class Daemon:
     """Schedules cycles over three systems; `cycles` ends it after so many, `once` is the option.
 
-    Cycles start by `wall`, and collect up to what `now` says, which is the same unless it is given.
+    Cycles start by `wall`, and collect up to what `now` says; only the demonstration has two clocks.
     """
 
     def __init__(
         self,
         config: Config,
-        source: Source,
-        store: Store,
-        publisher: Publisher,
-        stop: Stop,
-        counters: Counters,
+        systems: Systems,
+        identity: Identity,
         *,
         once: bool = False,
         cycles: int | None = None,
         backfill: Callable[[int, int], str] = backfill_command,
         wall: Callable[[], float] = time.time,
-        now: Callable[[], float] | None = None,
+        now: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
-        identity: Identity | None = None,
     ) -> None:
-        self._config = config
-        self._source, self._store, self._publisher = source, store, publisher
-        self._stop, self._counters = stop, counters
-        self._once = once
+        self._config, self._systems = config, systems
+        self._store, self._publisher, self._stop = systems.store, systems.publisher, systems.stop
+        self._once, self._cycles = once, 1 if once else cycles
         self._backfill = backfill
-        self._cycles = 1 if once else cycles
-        self._wall, self._monotonic = wall, monotonic
-        self._now = now or wall
+        self._wall, self._now, self._monotonic = wall, now, monotonic
         self.done = 0
         """Cycles that have ended."""
         self.reason = "its cycles are done"
         """Why `serve` has ended, unless by a signal or an exception."""
         self._give_up_at = monotonic() + ONCE_PATIENCE_S if once else math.inf
-        self._state = CollectorState(
-            {System.SOURCE: source.outage, System.DATABASE: store.outage, System.BROKER: publisher.outage},
-            config.poll_interval_s,
-            config.settle_delay_s,
-            identity,
-            now=self._now,
-        )
-        if now is not None:
-            for outage in (source.outage, store.outage, publisher.outage):
-                outage.follow(now)
-        self._share_watch = ShareWatch(config.share, store, self._state, monotonic)
-        self._schedule = Schedule(config.poll_interval_s)
+        self._outages = {
+            System.SOURCE: systems.source.outage,
+            System.DATABASE: systems.store.outage,
+            System.BROKER: systems.publisher.outage,
+        }
+        for outage in self._outages.values():
+            outage.follow(now)
+        self._state = CollectorState(self._outages, config.poll_interval_s, config.settle_delay_s, identity, now=now)
+        self._share_watch = ShareWatch(config.share, systems.store, self._state, monotonic)
 
     def serve(self) -> int:
         """Run until the end; the exit code. Raises ConfigurationError before the first cycle only."""
@@ -129,7 +114,7 @@ class Daemon:
                 self._config.metrics_host,
                 self._config.metrics_port,
                 self._state,
-                self._counters,
+                self._systems.counters,
                 self._stop,
                 self._config.metrics_hosts or (),
             )
@@ -138,28 +123,22 @@ class Daemon:
             if self._stop.is_set():
                 self.reason = ending.reason(self._stop.failure) if self._stop.failure else "nobody reads stdout"
         finally:
-            self._stop.set()
-            self._store.close()
-            self._publisher.close(CLOSE_S)
-            self._source.close()
+            self._systems.close()
             if web:
                 web.close()
         return 1 if self._stop.failure else code
 
     def _work(self) -> int:
         self._publisher.start()
-        if not (self._connect() and self._take_lock(first=True)):
+        connected = wait_for_systems(self._publisher, self._opened, self._over, self._pause, self._config.rmq)
+        if not (connected and self._take_lock(first=True)):
             return self._given_up()
         patience_s = max(0.0, self._give_up_at - self._monotonic()) if self._once else None
         cycle = wiring.cycle(
-            self._config, self._source, self._store, self._publisher, self._stop, self._counters,
-            once=self._once, patience_s=patience_s, beat=self._state.beat, begun=self._state.begin, backfill=self._backfill,
+            self._config, self._systems, once=self._once, patience_s=patience_s, beat=self._state.beat, begun=self._state.begin,
+            backfill=self._backfill,
         )  # fmt: skip
         return self._loop(cycle)
-
-    def _connect(self) -> bool:
-        """Wait for the database and the broker; False when that ended first."""
-        return bool(wait_for_systems(self._publisher, self._opened, self._over, self._pause, self._config.rmq))
 
     def _opened(self) -> bool:
         self._store.open()
@@ -192,13 +171,6 @@ class Daemon:
             self._pause(max(delay, GLANCE_S / 10))
         return False
 
-    def _take_lock_again(self, cycle: Cycle) -> bool:
-        """As `_take_lock`; another collector may have worked in the meantime."""
-        if not self._take_lock():
-            return False
-        cycle.forget_lately()
-        return True
-
     def _given_up(self) -> int:
         """The exit code when waiting for the systems or the lock has ended; says for what `--once` waited in vain."""
         if self._stop.is_set():
@@ -216,34 +188,34 @@ class Daemon:
     def _loop(self, cycle: Cycle) -> int:
         code, delays = 0, growing(*CONNECT_DELAYS_S)
         while not self._stop.is_set():
-            due = math.inf if self._once else self._monotonic() + self._schedule.until_next(self._wall())
+            due = math.inf if self._once else self._monotonic() + until_next(self._config.poll_interval_s, self._wall())
             report = self._cycle(cycle, due)
             if report is None:
                 self._pause(next(delays))
-                if not self._take_lock_again(cycle):
+            else:
+                delays = growing(*CONNECT_DELAYS_S)
+                self.done += 1
+                if self._once and report.left_over:
+                    code, self.reason = 1, "; ".join(report.texts[:SHOWN_REASONS]) or f"the cycle is {report.outcome}"
+                if self._cycles is not None and self.done >= self._cycles:
+                    break
+                self._wait_for(due, at_once=report.outcome is not CycleOutcome.COMPLETE and report.outstanding > 0)
+            if report is None or not self._store.holds_lock():
+                if not self._take_lock():
                     return self._given_up()
-                continue
-            delays = growing(*CONNECT_DELAYS_S)
-            self.done += 1
-            if self._once and report.left_over:
-                code, self.reason = 1, "; ".join(report.texts[:SHOWN_REASONS]) or f"the cycle is {report.outcome}"
-            if self._cycles is not None and self.done >= self._cycles:
-                break
-            self._wait_for(due, at_once=report.outcome is not CycleOutcome.COMPLETE and report.outstanding > 0)
-            if not self._store.holds_lock() and not self._take_lock_again(cycle):
-                break
-        return 0 if self._signalled() else code
+                cycle.forget_lately()  # another collector may have worked in the meantime
+        return 0 if self._stop.is_set() else code
 
     def _cycle(self, cycle: Cycle, due: float) -> CycleReport | None:
         """One cycle and its log line; None when the store failed it, and with it the right to work."""
-        began, now_ms = self._monotonic(), int(self._now() * 1000)
+        now_ms = int(self._now() * 1000)
         try:
             report = cycle.run(now_ms, due)
         except (UnavailableError, ConfigurationError) as error:
-            report = self._state.running or CycleReport(start_ms=now_ms, seconds=self._monotonic() - began)
+            report = self._state.running or CycleReport(start_ms=now_ms)
             report.add(ReasonKind.DEPENDENCY, f"{self._store.outage.dependency}: {error}")
             report.outcome = CycleOutcome.FAILED
-            self._counters.add(Count.CYCLES, 1, report.outcome.value)
+            self._systems.counters.add(Count.CYCLES, 1, report.outcome.value)
             self._note(report)
             return None
         self._note(report)
@@ -255,7 +227,7 @@ class Daemon:
         log.log(logging.WARNING if failed else logging.INFO, "cycle ended %s", report.line())
         if self._stop.is_set():
             return  # what a stop leaves is no trouble
-        down = any(each.down for each in (self._source.outage, self._store.outage, self._publisher.outage))
+        down = any(each.down for each in self._outages.values())
         for reason in report.reasons:
             # an outage has its own lines: when it begins, once a minute, when it ends
             if not (down and reason.kind in (ReasonKind.DEPENDENCY, ReasonKind.NO_TRY)):
@@ -265,12 +237,12 @@ class Daemon:
     def _wait_for(self, due: float, at_once: bool) -> None:
         """Wait for the next cycle's time; one that passed during the cycle is skipped, unless the cycle was cut for it."""
         self._share_watch.look()  # a cycle that is cut time and again leaves no time to wait
-        passed = self._schedule.passed(self._monotonic() - due)
-        if passed:
-            self._counters.add(Count.CYCLES_SKIPPED, passed - at_once)
+        skipped = passed(self._config.poll_interval_s, self._monotonic() - due)
+        if skipped:
+            self._systems.counters.add(Count.CYCLES_SKIPPED, skipped - at_once)
             if at_once:
                 return
-            due = self._monotonic() + self._schedule.until_next(self._wall())
+            due = self._monotonic() + until_next(self._config.poll_interval_s, self._wall())
         while not self._stop.is_set() and self._store.holds_lock() and self._monotonic() < due:
             self._state.beat()
             self._share_watch.look()
@@ -282,6 +254,3 @@ class Daemon:
 
     def _over(self) -> bool:
         return self._stop.is_set() or self._monotonic() >= self._give_up_at
-
-    def _signalled(self) -> bool:
-        return self._stop.is_set() and self._stop.failure is None

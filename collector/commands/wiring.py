@@ -9,7 +9,6 @@ from collector.bus.publisher import AmqpPublisher
 from collector.bus.stdout import StdoutPublisher
 from collector.commands.resume import backfill_command
 from collector.config.configuration import Config
-from collector.config.systems import RabbitSettings
 from collector.core.contracts import Publisher, Source, Store
 from collector.core.counters import Counters
 from collector.core.limited_log import LimitedLog
@@ -30,38 +29,39 @@ from collector.store.mysql import MysqlStore
 from collector.store.sqlite import SqliteStore
 from collector.watch.state import Identity
 
-LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # nobody listens there
-"""An address that stands for all of the machine's, and one of these that a browser takes."""
+CLOSE_S = 1.0
+"""How long a publisher may take to say goodbye."""
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """Where everything is, in words for an operator; nothing in it is secret."""
+class Systems:
+    """What a command works on: the three systems, what ends the work, and what counts it."""
 
-    source: str
-    database: str
-    exchange: str
-    page: str | None
-    """The page's address; None without one."""
+    source: Source
+    store: Store
+    publisher: Publisher
+    stop: Stop
+    counters: Counters
+
+    def close(self) -> None:
+        """Ask everything to end, and leave each of them."""
+        self.stop.set()
+        self.store.close()
+        self.publisher.close(CLOSE_S)
+        self.source.close()
 
 
-def hosts(rmq: RabbitSettings) -> str:
-    """Where RabbitMQ is."""
-    return f"{','.join(rmq.hosts)}:{rmq.port}"
-
-
-def places(config: Config, sqlite: str | None, to_stdout: bool) -> Places:
-    """Where this configuration has everything."""
-    mysql, rmq = config.mysql, config.rmq
+def identity(config: Config, sqlite: str | None, to_stdout: bool) -> Identity:
+    """Which collector this is and where it has everything, in words for an operator; nothing in it is secret."""
+    mysql, rmq, stardust = config.mysql, config.rmq, config.stardust
     database = sqlite if sqlite is not None or mysql is None else f"{mysql.user}@{mysql.host}:{mysql.port}/{mysql.database}"
-    broker = "stdout" if to_stdout or rmq is None else f"{hosts(rmq)}/{rmq.vhost.removeprefix('/')}"
-    host = LOOPBACK.get(config.metrics_host, config.metrics_host)
-    host = f"[{host}]" if ":" in host else host
-    page = f"http://{host}:{config.metrics_port}/" if config.metrics_port else None
-    exchange = printable(f"{config.exchange} at {broker}")
-    stardust = config.stardust
-    source = f"{stardust.url}/{stardust.index}" if stardust is not None else config.netbeam_url_shown
-    return Places(printable(source), printable(database), exchange, page)
+    broker = "stdout" if to_stdout or rmq is None else f"{rmq.address}/{rmq.vhost.removeprefix('/')}"
+    return Identity(
+        source=printable(config.netbeam_url_shown if stardust is None else f"{stardust.url}/{stardust.index}"),
+        database=printable(database),
+        exchange=printable(f"{config.exchange} at {broker}"),
+        share=str(config.share),
+    )
 
 
 def source_name(config: Config) -> str:
@@ -76,15 +76,23 @@ def newest_document_ms(source: Source, now_ms: int) -> int | None:
 
 def missing_rights(store: Store) -> str | None:
     """The rights that the user lacks in an open store, where there are users, and how to grant them."""
-    missing = store.missing_rights() if isinstance(store, MysqlStore) else ()
-    if not isinstance(store, MysqlStore) or not missing:
-        return None
-    return f"{', '.join(missing)}; this grants them: {store.granting(missing)}"
+    if isinstance(store, MysqlStore) and (missing := store.missing_rights()):
+        return f"{', '.join(missing)}; this grants them: {store.granting(missing)}"
+    return None
 
 
-def identity(config: Config, places: Places) -> Identity:
-    """Which collector this is, for its page."""
-    return Identity(source=places.source, database=places.database, exchange=places.exchange, share=str(config.share))
+def systems(
+    config: Config, *, sqlite: str | None, to_stdout: bool, stop: Stop, once: bool = False, rate: float | None = None
+) -> Systems:
+    """Those that are configured, or what replaces them. Raises ConfigurationError for a proxy that cannot be used."""
+    counters = Counters()
+    return Systems(
+        source(config, stop, counters, once=once, rate=rate),
+        store(config, sqlite, stop, counters),
+        publisher(config, to_stdout, stop, counters),
+        stop,
+        counters,
+    )
 
 
 def source(config: Config, stop: Stop, counters: Counters, *, once: bool = False, rate: float | None = None) -> Source:
@@ -119,67 +127,46 @@ def publisher(config: Config, to_stdout: bool, stop: Stop, counters: Counters) -
     return AmqpPublisher(config.rmq, config.exchange, stop, counters)
 
 
-def flow_control(
-    config: Config,
-    publisher: Publisher,
-    stop: Stop,
-    *,
-    may_work: Callable[[], bool] = lambda: True,
-    patience_s: float | None = None,
-) -> FlowControl:
-    """What stands in front of a publisher."""
-    return FlowControl(publisher, stop, exchange=config.exchange, may_work=may_work, patience_s=patience_s)
-
-
 def pipeline(
-    config: Config,
-    source: Source,
-    publisher: Publisher,
-    flow: FlowControl,
-    stop: Stop,
-    counters: Counters,
+    config: Config, systems: Systems, *, may_work: Callable[[], bool] = lambda: True, patience_s: float | None = None
 ) -> Pipeline:
-    """The way from one to the other."""
+    """The way from the source to the publisher, and the flow control in front of that."""
+    publisher, stop = systems.publisher, systems.stop
     return Pipeline(
-        source=source,
+        source=systems.source,
         publisher=publisher,
-        flow=flow,
+        flow=FlowControl(publisher, stop, exchange=config.exchange, may_work=may_work, patience_s=patience_s),
         interface_key=config.interface_key,
         traffic_key=config.traffic_key,
         stop=stop,
-        counters=counters,
+        counters=systems.counters,
         limited=LimitedLog(logging.getLogger(Pipeline.__module__)),
     )
 
 
 def cycle(
     config: Config,
-    source: Source,
-    store: Store,
-    publisher: Publisher,
-    stop: Stop,
-    counters: Counters,
+    systems: Systems,
     *,
-    once: bool,
-    patience_s: float | None,
-    beat: Callable[[], None],
+    once: bool = False,
+    patience_s: float | None = None,
+    beat: Callable[[], None] = lambda: None,
     begun: Callable[[CycleReport], None] = lambda report: None,
     backfill: Callable[[int, int], str] = backfill_command,
 ) -> Cycle:
     """The cycle over these systems."""
-    flow = flow_control(config, publisher, stop, may_work=store.holds_lock, patience_s=patience_s)
-    way = pipeline(config, source, publisher, flow, stop, counters)
     rules = cycle_rules(config, once=once)
+    way = pipeline(config, systems, may_work=systems.store.holds_lock, patience_s=patience_s)
     return Cycle(
         way,
-        store,
+        systems.store,
         SeriesStates(
             rules.reconcile.poll_ms,
             _ms(config.idle_backoff_s),
             rules.plan.max_window_ms,
             rules.plan.late_ms if rules.alarm.possible else None,
         ),
-        Announcements(config.interface_snapshot_interval_s, counters, time.monotonic, way.limited),
+        Announcements(config.interface_snapshot_interval_s, systems.counters, time.monotonic, way.limited),
         rules,
         begun=begun,
         beat=beat,

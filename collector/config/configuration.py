@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from collector.config import env_file
 from collector.config.draft import Draft, misspelt, read_mysql, read_rabbit, read_stardust
 from collector.config.options import OPTIONS
-from collector.config.systems import MysqlSettings, RabbitSettings, StardustSettings
+from collector.config.systems import MysqlSettings, RabbitSettings, StardustSettings, asked_at
 from collector.core.errors import ConfigurationError
 from collector.core.model import RecordType
 from collector.core.share import Share
@@ -54,6 +54,12 @@ class Config:
         parts = urlsplit(self.netbeam_url)
         _, found, host = parts.netloc.rpartition("@")
         return parts._replace(netloc=f"***@{host}").geturl() if found else self.netbeam_url
+
+    @property
+    def page(self) -> str | None:
+        """The address of the page as a browser on this machine takes it; None without one."""
+        host = asked_at(self.metrics_host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.metrics_port}/" if self.metrics_port else None
 
     @classmethod
     def from_mapping(

@@ -7,6 +7,14 @@ from typing import Annotated
 from collector.config import files
 from collector.core.errors import ConfigurationError
 
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- compared with, not listened on
+"""An address that stands for all of the machine's, and one of these that can be asked."""
+
+
+def asked_at(host: str) -> str:
+    """Where to ask a server on this machine that listens on that host."""
+    return LOOPBACK.get(host, host)
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Secret:
@@ -53,6 +61,11 @@ class RabbitSettings:
     key_file: Annotated[str | None, "RMQ_KEY_FILE"] = None
     mandatory: Annotated[bool, "RMQ_MANDATORY"] = True
     declare: Annotated[bool, "RMQ_DECLARE"] = False
+
+    @property
+    def address(self) -> str:
+        """The hosts and the port, for messages."""
+        return f"{','.join(self.hosts)}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 
 from collector.commands import wiring
 from collector.config.configuration import Config
-from collector.core.counters import Counters
 from collector.core.report import CycleOutcome
 from collector.core.shutdown import Stop
 from tests.bench.netbeam import TOP
@@ -58,15 +57,14 @@ def stepped(place: Place, settings: Mapping[str, str]) -> Iterator[Callable[[int
 def main() -> int:
     """Run a cycle at each time that comes over the standard input, and say how it ended."""
     config = Config.from_mapping({name: os.environ[name] for name in os.environ if name.isupper()})
-    stop, counters = Stop(), Counters()
-    source, store = wiring.source(config, stop, counters), wiring.store(config, None, stop, counters)
-    publisher = wiring.publisher(config, False, stop, counters)
+    systems = wiring.systems(config, sqlite=None, to_stdout=False, stop=Stop())
+    store, publisher = systems.store, systems.publisher
     publisher.start()
     store.open()
     store.take_lock(10)
     while not publisher.ready:
         time.sleep(0.01)
-    cycle = wiring.cycle(config, source, store, publisher, stop, counters, once=False, patience_s=None, beat=lambda: None)
+    cycle = wiring.cycle(config, systems)
     print("ready", flush=True)
     for line in sys.stdin:
         began_s = time.process_time()

@@ -78,10 +78,8 @@ class Place:
         self.caplog.clear()
         store, publisher, counters = FakeStore(), FakePublisher(), Counters()
         self.source._counters = counters  # type: ignore[attr-defined]
-        cycle = wiring.cycle(
-            self.config, self.source, store, publisher, self.stop, counters, once=False, patience_s=None, beat=lambda: None
-        )
-        cycle.run(NOW_MS, time.monotonic() + 30)
+        systems = wiring.Systems(self.source, store, publisher, self.stop, counters)
+        wiring.cycle(self.config, systems).run(NOW_MS, time.monotonic() + 30)
         assert self.stop.failure is None
         heard = Heard()
         for batch in publisher.batches:

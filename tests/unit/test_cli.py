@@ -9,6 +9,7 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 
 from collector import __version__, commands
 from collector.commands import arguments, cli, wiring
+from collector.commands.backfill import Request
 from collector.config import env_file
 from collector.config.configuration import Config
 from collector.config.options import BY_NAME
@@ -37,8 +39,8 @@ class Called:
         self.arguments: dict[str, Any] = {}
         self.end: int | BaseException = 0
 
-    def __call__(self, config: Config | None = None, **more: Any) -> int:
-        self.config, self.arguments = config, more
+    def __call__(self, config: Config | None = None, request: Request | None = None, **more: Any) -> int:
+        self.config, self.arguments = config, more if request is None else asdict(request)
         if isinstance(self.end, BaseException):
             raise self.end
         return self.end
@@ -50,7 +52,8 @@ def called(monkeypatch: pytest.MonkeyPatch) -> Iterator[Called]:
     fake = Called()
     for name in COMMANDS:
         module, _, function = name.partition(".")
-        monkeypatch.setattr(commands, module, SimpleNamespace(**{function: fake, "say_problems": print}), raising=False)
+        command = SimpleNamespace(**{function: fake, "say_problems": print, "Request": Request})
+        monkeypatch.setattr(commands, module, command, raising=False)
     monkeypatch.setattr(env_file, "DEFAULT_FILE", TOP / "tests" / "no.env")
     for name in os.environ:
         if env_file.canonical(name) in BY_NAME:
@@ -318,10 +321,9 @@ def test_usage_error_is_json_where_the_log_is(
 
 @pytest.mark.parametrize(("vhost", "exchange"), [("/", "5672/"), ("prod", "5672/prod"), ("/prod", "5672/prod")])
 def test_places_have_one_slash_before_the_vhost_and_a_page_that_can_be_opened(vhost: str, exchange: str) -> None:
-    places = wiring.places(Config.from_mapping(SETTINGS | {"RMQ_VHOST": vhost, "METRICS_HOST": "0.0.0.0"}), None, False)
-    assert places.exchange == f"osg.psdata.raw at broker:{exchange}"
-    assert places.page is not None
-    assert places.page.startswith("http://127.0.0.1:")
+    config = Config.from_mapping(SETTINGS | {"RMQ_VHOST": vhost, "METRICS_HOST": "0.0.0.0"})
+    assert wiring.identity(config, None, False).exchange == f"osg.psdata.raw at broker:{exchange}"
+    assert config.page == "http://127.0.0.1:8000/"
 
 
 def test_program_runs_from_any_directory(tmp_path: Path) -> None:

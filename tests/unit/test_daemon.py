@@ -8,10 +8,12 @@ import pytest
 from collector.commands import connecting
 from collector.commands import run as daemon_module
 from collector.commands.run import Daemon
+from collector.commands.wiring import Systems
 from collector.config.configuration import Config
 from collector.core.counters import Counters
 from collector.core.errors import AnswerError, ConfigurationError, UnavailableError
 from collector.core.shutdown import Stop
+from collector.watch.state import Identity
 from tests.fakes import FakePublisher, FakeSource, FakeStore, no_points
 
 
@@ -38,9 +40,8 @@ class Vain:
         source = FakeSource([], no_points)
         source.error = self.error
         config = Config.from_mapping({"METRICS_PORT": "0"}, without={"rmq", "mysql"})
-        daemon = Daemon(
-            config, source, self.store, self.publisher, self.stop, Counters(), once=once, monotonic=lambda: next(clock)
-        )  # fmt: skip
+        systems = Systems(source, self.store, self.publisher, self.stop, Counters())
+        daemon = Daemon(config, systems, Identity(), once=once, monotonic=lambda: next(clock))
         code = daemon.serve()
         self.reason = daemon.reason
         return code, [record.getMessage() for record in self._caplog.records if record.levelno >= logging.ERROR]
@@ -79,12 +80,13 @@ def test_once_that_is_stopped_while_it_waits_has_nothing_to_complain_about(caplo
 
 
 def test_outages_are_told_by_the_clock_that_is_collected_by() -> None:
-    source, store, publisher = FakeSource([], no_points), FakeStore(), FakePublisher()
+    systems = Systems(FakeSource([], no_points), FakeStore(), FakePublisher(), Stop(), Counters())
     config = Config.from_mapping({"METRICS_PORT": "0"}, without={"rmq", "mysql"})
-    Daemon(config, source, store, publisher, Stop(), Counters(), now=lambda: 1_764_000_000.5)
-    assert {each.outage.since_ms for each in (source, store, publisher)} == {1_764_000_000_500}
-    store.outage.ended()
-    assert store.outage.since_ms == 1_764_000_000_500
+    Daemon(config, systems, Identity(), now=lambda: 1_764_000_000.5)
+    outages = (systems.source.outage, systems.store.outage, systems.publisher.outage)
+    assert {each.since_ms for each in outages} == {1_764_000_000_500}
+    systems.store.outage.ended()
+    assert systems.store.outage.since_ms == 1_764_000_000_500
 
 
 class RefusesLater(AnotherWorks):

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from collector.commands.demo import POLL_S, DemoClock
-from collector.commands.schedule import Schedule
+from collector.commands.schedule import until_next
 
 
 @pytest.mark.parametrize("started_at", [0.0, 1.7, 4.9])
@@ -18,6 +18,6 @@ def test_every_cycle_meets_a_minute_more(started_at: float, late_s: float, first
     minutes = []
     for _ in range(20):
         minutes.append(clock.now() // 60)
-        at += Schedule(POLL_S).until_next(clock.schedule()) + late_s
+        at += until_next(POLL_S, clock.schedule()) + late_s
         late_s = -late_s if late_s < 0 else 0.0
     assert [after - before for before, after in pairwise(minutes)] == [1] * 19

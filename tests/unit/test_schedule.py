@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.commands.schedule import Schedule
+from collector.commands.schedule import passed, until_next
 
 
 @pytest.mark.parametrize(
@@ -20,20 +20,20 @@ from collector.commands.schedule import Schedule
     ],
 )
 def test_cycles_start_on_the_clock_s_multiples(interval_s: float, wall_s: float, seconds: float) -> None:
-    assert Schedule(interval_s).until_next(wall_s) == pytest.approx(seconds)
+    assert until_next(interval_s, wall_s) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(
-    ("late_s", "passed"),
+    ("late_s", "count"),
     [(-900, 0), (-0.001, 0), (0, 1), (1, 1), (899.9, 1), (900, 2), (2700, 4)],
 )
-def test_multiples_that_pass_during_a_cycle_are_counted(late_s: float, passed: int) -> None:
-    assert Schedule(900).passed(late_s) == passed
+def test_multiples_that_pass_during_a_cycle_are_counted(late_s: float, count: int) -> None:
+    assert passed(900, late_s) == count
 
 
 @given(interval_s=st.integers(1, 100_000), wall_s=st.floats(1e9, 4e9))
 def test_the_next_cycle_is_ahead_and_on_a_multiple(interval_s: int, wall_s: float) -> None:
-    seconds = Schedule(interval_s).until_next(wall_s)
+    seconds = until_next(interval_s, wall_s)
     assert 0 < seconds < 2 * interval_s
     off = (wall_s + seconds) % interval_s
     assert min(off, interval_s - off) < 0.001
