@@ -17,8 +17,9 @@ from collector.commands.wiring import Systems
 from collector.config.configuration import Config
 from collector.core.counters import Count, Counters
 from collector.core.shutdown import Stop
+from collector.source.simulated.netbeam import SimulatedNetbeam
 from collector.source.simulated.network import SimulatedNetwork
-from collector.source.simulated.server import Simulation
+from collector.source.simulated.server import SimulatedServer
 from collector.source.simulated.stardust_server import SimulatedStardust
 from collector.watch.format import counted, duration
 from collector.watch.state import Identity
@@ -35,7 +36,7 @@ LOOKBACK_S = 300
 HEAD_START_S = 0.5
 """The first cycle begins so long after a multiple of POLL_S: the second one follows almost POLL_S later."""
 LOOPBACK = "127.0.0.1"
-SERVERS: dict[str, type[Simulation] | type[SimulatedStardust]] = {"netbeam": Simulation, "stardust": SimulatedStardust}
+SERVERS: dict[str, type[SimulatedServer]] = {"netbeam": SimulatedNetbeam, "stardust": SimulatedStardust}
 
 
 class DemoClock:

@@ -18,9 +18,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from collector.source.simulated.clock import wall_ms
+from collector.source.simulated import netbeam
 from collector.source.simulated.network import SimulatedNetwork
-from collector.source.simulated.server import Simulation
+from collector.source.simulated.server import wall_ms
 
 TOP = Path(__file__).resolve().parents[2]
 LIST = TOP.parent / "shared" / "data" / "esnet-interfaces.csv"
@@ -68,7 +68,7 @@ class _Stage:
         self._network = network(interfaces)
         self._speeds = dict(self._network.speeds)
         self._ahead_ms = 0
-        self.simulation = Simulation(self._network, clock=lambda: wall_ms() + self._ahead_ms)
+        self.simulation = netbeam.SimulatedNetbeam(self._network, clock=lambda: wall_ms() + self._ahead_ms)
 
     def obey(self, behaviour: Mapping[str, Any]) -> None:
         if "latency_s" in behaviour:

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from collector.source.simulated.network import SimulatedNetwork
-from collector.source.simulated.stardust import INDEX, SHARDS, encode
+from collector.source.simulated.network import SimulatedNetwork, encode
+from collector.source.simulated.stardust import INDEX, SHARDS
 from collector.source.simulated.stardust_server import Reply, SimulatedStardust
 from tests.bench.netbeam import TALKING_MBPS, network
 
@@ -65,9 +65,9 @@ class _Scrolled(SimulatedStardust):
         self._size = 0
         self._pages: list[bytes] = []
 
-    def reply(self, path: str, content: bytes) -> Reply:
+    def reply(self, target: str, content: bytes) -> Reply:
         """See SimulatedStardust."""
-        parts, query = urlsplit(path), parse_qs(urlsplit(path).query)
+        parts, query = urlsplit(target), parse_qs(urlsplit(target).query)
         if parts.path == f"/{INDEX}/_search" and "scroll" in query:
             size = int(query["size"][0])
             by_start = sorted(self.index.kept.items(), key=lambda each: each[0][1])
@@ -78,7 +78,7 @@ class _Scrolled(SimulatedStardust):
         if parts.path == "/_search/scroll":
             asked = json.loads(content or b"{}").get("scroll_id", "")
             return self._page(int(asked)) if isinstance(asked, str) and asked.isdigit() else Reply(200, b"{}")
-        return super().reply(path, content)
+        return super().reply(target, content)
 
     def _page(self, number: int) -> Reply:
         hits = self._pages[number] if number < len(self._pages) else b""

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
-from collector.source.simulated.clock import wall_ms
 from collector.source.simulated.network import SimulatedNetwork
+from collector.source.simulated.server import wall_ms
 from tests.rig.bus import Bus
 from tests.rig.heard import Heard
 from tests.rig.invariant import Counts, Starts, check_invariant, starts_of

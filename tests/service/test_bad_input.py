@@ -21,8 +21,8 @@ from collector.core.counters import Count, Counters
 from collector.core.limited_log import MOST_LINES
 from collector.core.model import RecordType
 from collector.core.shutdown import Stop
-from collector.source.simulated.answer import target_of
 from collector.source.simulated.network import SimulatedNetwork
+from collector.source.simulated.server import target_of
 from tests.fakes import NOW_MS, FakePublisher, FakeStore, interface
 from tests.rig import Heard
 from tests.service.faults import NewRig, finish, flying, start, wait_for_all
@@ -48,7 +48,7 @@ class Server(FaultySimulation):
         self.listing_body = b"[]"
         self.bodies: dict[str, bytes] = {}
 
-    def answer(self, head: bytes) -> Answer | bytes:
+    def answer(self, head: bytes, body: bytes) -> Answer | bytes:
         path, _ = target_of(head)
         if path.endswith(b"/interfaces"):
             return Answer(body=self.listing_body)

@@ -18,14 +18,15 @@ from urllib.parse import urlsplit
 import pytest
 
 from collector.core.model import GRID_MS, RecordType
+from collector.source.simulated.netbeam import SimulatedNetbeam
 from collector.source.simulated.network import Nothing, SimulatedNetwork
-from collector.source.simulated.server import BASE_PATH
 from collector.source.simulated.stardust import INDEX
 from collector.source.stardust import queries
 from tests.simulation import FaultySimulation
 from tests.simulation.content import instead, with_odd_entries
 from tests.simulation.faults import Fault, Kind
 
+BASE_PATH = SimulatedNetbeam.base_path
 ROOT = Path(__file__).parents[2]
 NOW_MS = 1_764_000_000_000
 BRACED = "devices/albq-cr5/interfaces/{a}%2D1"

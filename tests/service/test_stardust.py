@@ -313,7 +313,7 @@ def test_a_timeout_is_asked_for_in_halves(make: Make) -> None:
     slow = id_of(source.server.index.network.resources[3])
 
     def wait(body: dict[str, Any], _: bytes) -> None:
-        time.sleep(0.6 if slow in asked(body) and len(asked(body)) > 2 else 0)
+        source.server.latency_s = 0.6 if slow in asked(body) and len(asked(body)) > 2 else 0
 
     source.server.distort = points_only(wait)
     source.check(source.take())

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from collector.core.model import JsonObject
-from collector.source.simulated.answer import encode, encoded_points
-from collector.source.simulated.network import Point
+from collector.source.simulated.netbeam import encoded_points
+from collector.source.simulated.network import Point, encode
 
 Entries = Sequence[JsonObject]
 DAY_MS = 86_400_000

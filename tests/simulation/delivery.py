@@ -7,7 +7,8 @@ from enum import Enum, auto
 from http.client import responses
 from typing import Any
 
-from collector.source.simulated.answer import Connection, encoded_points
+from collector.source.simulated.netbeam import encoded_points
+from collector.source.simulated.server import Connection
 
 
 class Delivery(Enum):
@@ -75,7 +76,7 @@ class OddConnection(Connection):
             self._send(answer)
 
     def _send(self, answer: Answer) -> None:
-        head, body, delivery, write = answer.head(self._site.date()), answer.body, answer.delivery, self._transport.write
+        head, body, delivery, write = answer.head(self._server.date()), answer.body, answer.delivery, self._transport.write
         middle = len(body) // 2
         if delivery is Delivery.RESET:
             self.abort()

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from collector.core.model import RecordType
-from collector.source.simulated.answer import encode
-from collector.source.simulated.network import Nothing, Point
-from collector.source.simulated.server import no_points
+from collector.source.simulated.netbeam import no_points
+from collector.source.simulated.network import Nothing, Point, encode
 from tests.simulation import content
 from tests.simulation.content import Entries
 from tests.simulation.delivery import Answer, Delivery

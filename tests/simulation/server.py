@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from collector.core.model import RecordType
-from collector.source.simulated.answer import encode, target_of, window_of
-from collector.source.simulated.clock import wall_ms
-from collector.source.simulated.network import Point, SimulatedNetwork
-from collector.source.simulated.server import Simulation
+from collector.source.simulated.netbeam import SimulatedNetbeam, window_of
+from collector.source.simulated.network import Point, SimulatedNetwork, encode
+from collector.source.simulated.server import target_of, wall_ms
 from tests.simulation.delivery import Answer, OddConnection
 from tests.simulation.faults import Behaviour, nothing_of, strike
 
@@ -26,7 +25,7 @@ class Request(NamedTuple):
     end_ms: int = 0
 
 
-class FaultySimulation(Simulation):
+class FaultySimulation(SimulatedNetbeam):
     """`behaviour` may be changed at any time, from any thread. With `record`, `requests` has all requests."""
 
     connection = OddConnection
@@ -57,14 +56,14 @@ class FaultySimulation(Simulation):
         wanted = (resource, record_type)
         return [(each.begin_ms, each.end_ms) for each in tuple(self.requests) if (each.resource, each.record_type) == wanted]
 
-    def arrived(self, head: bytes) -> float:
+    def arrived(self, head: bytes) -> None:
         """Count and record a request, and have its answer wait as long as the behaviour says."""
         super().arrived(head)
         at = time.monotonic()
         self.per_second[int(at)] += 1
         if self.record:
             self.requests.append(self._recorded(at, head))
-        return self.behaviour.latency_s
+        self.latency_s = self.behaviour.latency_s
 
     def date(self) -> str:
         """The simulation's clock, as a header, unless it is told to send none."""

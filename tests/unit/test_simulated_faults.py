@@ -9,7 +9,7 @@ import pytest
 from collector.core.model import RecordType, resource_fault
 from collector.source.http.body import Limits, json_value
 from collector.source.http.memory import ByteBudget, Reservation
-from collector.source.simulated.answer import encoded_points
+from collector.source.simulated.netbeam import encoded_points
 from collector.source.simulated.network import SimulatedNetwork
 from tests.simulation import content
 from tests.simulation.delivery import Answer, Delivery

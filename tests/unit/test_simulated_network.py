@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.core.model import GRID_MS, RecordType, resource_fault
-from collector.source.simulated.clock import QuickClock
 from collector.source.simulated.network import Nothing, SimulatedNetwork
 
 NOW_MS = 1_764_000_000_000
@@ -144,13 +143,3 @@ def test_a_description_changes_after_its_time_and_only_then() -> None:
     revisions = [network.revision(changing[0], NOW_MS + second * 1000) for second in range(121)]
     assert revisions[-1] - revisions[0] == 2
     assert len(set(revisions)) in (2, 3)
-
-
-def test_quick_clock_starts_in_the_past_and_never_overtakes_the_machines() -> None:
-    now = [1000.0]
-    clock = QuickClock(12, 600, wall=lambda: 5000 + now[0], monotonic=lambda: now[0])
-    assert clock.ms() == (6000 - 600) * 1000
-    now[0] += 5
-    assert clock.seconds() == 5400 + 60
-    now[0] += 500
-    assert clock.seconds() == 6505

@@ -39,6 +39,7 @@ AWAY_EVERY = 20
 """With a rotation, one interface in so many is away at any time."""
 DEFAULT_SPEED_MBPS = 1000
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
+encode = json.JSONEncoder(separators=(",", ":")).encode
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 

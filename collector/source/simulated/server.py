@@ -1,45 +1,145 @@
-"""The simulated Netbeam: a server on loopback for newcomers, the demonstration, and the tests.
+"""What the simulated sources share: an HTTP server on loopback, in a thread of its own.
 
-It serves the points of a simulated network up to its own clock and no further. As a program of its own:
-`python -m collector.source.simulated --interfaces 10679`.
+HTTP/1.1 is spoken by hand, just enough of it: a simulation beside the collector must cost little of what is measured there.
 """
 
-import argparse
 import asyncio
-import json
 import logging
-import signal
+import re
 import socket
+import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from email.utils import formatdate
+from http.client import responses
 from types import TracebackType
-from typing import Any, Self
-from urllib.parse import quote
+from typing import Any, ClassVar, Self
 
-from collector.core.model import RecordType
-from collector.source.simulated.answer import Connection, encoded_answer, encoded_points, target_of, window_of
-from collector.source.simulated.clock import wall_ms
-from collector.source.simulated.network import Nothing, Point, SimulatedNetwork
+from collector.source.simulated.network import SimulatedNetwork
 
 log = logging.getLogger(__name__)
 
-BASE_PATH = "/api/network/esnet/prod"
-LEGAL_IN_A_PATH = "%/:@!$&'()*+,;="
-"""Characters of a resource that a URL holds as they are (RFC 3986, pchar); others are asked for percent-encoded."""
+MAX_HEAD_BYTES = 65_536
 START_S = 10.0
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_LENGTH = re.compile(rb"\ncontent-length: *([0-9]+)")
 
 
-class Simulation:
-    """A server in a thread of its own, from `start` to `stop`; it may be started again, on the same port.
+def wall_ms() -> int:
+    """The time of the machine."""
+    return time.time_ns() // 1_000_000
 
-    `counts` has the number of requests: `listing`, `points`, `unknown` (answered 404), and `proxied` for those of the others
-    that named the whole URL, as one does to a proxy.
+
+def encoded_answer(date: str, body: bytes = b"", status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> bytes:
+    """A whole answer; `date` may be empty."""
+    lines = [f"HTTP/1.1 {status} {responses[status]}", "Content-Type: application/json"]
+    if date:
+        lines.append(f"Date: {date}")
+    if status != 204:
+        lines.append(f"Content-Length: {len(body)}")
+    lines += [f"{name}: {value}" for name, value in headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def target_of(head: bytes) -> tuple[bytes, bytes]:
+    """Path and query of the request line; of a whole URL, as a proxy is asked, too."""
+    target = head.split(b" ", 2)[1]
+    if not target.startswith(b"/"):
+        target = b"/" + target.partition(b"://")[2].partition(b"/")[2]
+    path, _, query = target.partition(b"?")
+    return path, query
+
+
+class Connection(asyncio.Protocol):
+    """One client's connection, kept alive, one request after the other."""
+
+    _transport: asyncio.Transport
+
+    def __init__(self, server: "SimulatedServer") -> None:
+        self._server = server
+        self._received = b""
+        self._busy = False
+        self._last = False
+
+    def connection_made(self, transport: Any) -> None:
+        """Remember where to write to."""
+        self._transport = transport
+        self._server.connections += 1
+        self._server.open_connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Whatever was on its way has no receiver any more."""
+        self._server.open_connections.discard(self)
+        if self._busy:
+            self._busy = False
+            self._server.at_once -= 1
+
+    def abort(self) -> None:
+        """End it with a reset."""
+        if not self._transport.is_closing():
+            peer: socket.socket = self._transport.get_extra_info("socket")
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self._transport.abort()
+
+    def data_received(self, received: bytes) -> None:
+        """Take in a part of a request; start on it when it is complete."""
+        self._received += received
+        if not self._busy:
+            self._next()
+
+    def _next(self) -> None:
+        head, found, rest = self._received.partition(b"\r\n\r\n")
+        if not found:
+            if len(self._received) > MAX_HEAD_BYTES:
+                self.abort()
+            return
+        fields = head.lower()
+        announced = _LENGTH.search(fields)
+        length = int(announced[1]) if announced else 0
+        if len(rest) < length:
+            return
+        self._received = rest[length:]
+        self._busy = True
+        self._last = b"\nconnection: close" in fields
+        loop = asyncio.get_running_loop()
+        at = loop.time()
+        self._server.arrived(head)
+        # made before the wait, which is to take no longer than was asked for: after it, thirty answers may be due at once
+        answer = self._server.answer(head, rest[:length])
+        if self._server.latency_s > 0:
+            loop.call_at(at + self._server.latency_s, self.send, answer)
+        else:
+            self.send(answer)
+
+    def send(self, answer: Any) -> None:
+        """Send a whole answer, unless its client is gone; None: close without one."""
+        if not self._busy:
+            return
+        if answer is None:
+            self._transport.close()
+        else:
+            self._transport.write(answer)
+            self._done()
+
+    def _done(self) -> None:
+        self._busy = False
+        self._server.at_once -= 1
+        if self._last:
+            self._transport.close()
+        elif self._received:
+            self._next()
+
+
+class SimulatedServer:
+    """Serves a network by its own clock and no further, from `start` to `stop`; it may be started again, on the same port.
+
+    `counts` has the number of requests by what they asked for.
     """
 
-    connection = Connection
+    base_path: ClassVar[str] = ""
+    connection: ClassVar[type[Connection]] = Connection
 
     def __init__(
         self, network: SimulatedNetwork, *, clock: Callable[[], int] = wall_ms, host: str = "127.0.0.1", port: int = 0
@@ -51,16 +151,13 @@ class Simulation:
         """Before each answer."""
         self.settle_s = 0.0
         """Points younger than this are not there yet."""
+        self.send_date = True
+        """Whether answers tell the simulation's clock."""
         self.counts: Counter[str] = Counter()
         self.connections = 0
         self.open_connections: set[Connection] = set()
         self.at_once = self.most_at_once = 0
         self.failure: BaseException | None = None
-        self._routes = {
-            f"{BASE_PATH}/{quote(resource, safe=LEGAL_IN_A_PATH)}/{record_type}".encode(): (resource, record_type)
-            for resource in network.resources
-            for record_type in RecordType
-        }
         self._date = (0, "")
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -68,8 +165,8 @@ class Simulation:
 
     @property
     def url(self) -> str:
-        """The base URL, for NETBEAM_URL."""
-        return f"http://{self.host}:{self.port}{BASE_PATH}"
+        """The base URL, for the collector's setting."""
+        return f"http://{self.host}:{self.port}{self.base_path}"
 
     def start(self) -> Self:
         """Serve from now on. Raises OSError when the port is taken."""
@@ -125,109 +222,20 @@ class Simulation:
         log.error("the simulation met an unexpected error: %s", context.get("message"), exc_info=context.get("exception"))
         self.failure = context.get("exception") or RuntimeError(str(context.get("message")))
 
-    def opened(self, connection: Connection) -> None:
-        """Count a new connection."""
-        self.connections += 1
-        self.open_connections.add(connection)
-
-    def lost(self, connection: Connection) -> None:
-        """Forget a connection."""
-        self.open_connections.discard(connection)
-
-    def arrived(self, head: bytes) -> float:
-        """Count a request, and have its answer wait."""
+    def arrived(self, head: bytes) -> None:
+        """Count a request that has come."""
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
-        return self.latency_s
 
-    def departed(self) -> None:
-        """A request is done with."""
-        self.at_once -= 1
+    def answer(self, head: bytes, body: bytes) -> Any:
+        """What this request gets: bytes, as long as the connections are no others; None: no answer."""
+        raise NotImplementedError
 
     def date(self) -> str:
-        """The simulation's clock, as a header."""
+        """The simulation's clock, as a header, or nothing."""
+        if not self.send_date:
+            return ""
         second = self.clock() // 1000
         if self._date[0] != second:
             self._date = (second, formatdate(second, usegmt=True))
         return self._date[1]
-
-    def answer(self, head: bytes) -> Any:
-        """What this request gets: bytes, as long as the connections are no others."""
-        path, query = target_of(head)
-        series = self._routes.get(path)
-        if b"://" in head[:16]:
-            self.counts["proxied"] += 1
-        if series is None:
-            if path != f"{BASE_PATH}/interfaces".encode():
-                self.counts["unknown"] += 1
-                return encoded_answer(self.date(), b'{"error":"not found"}', 404)
-            self.counts["listing"] += 1
-            return self.listing_answer()
-        self.counts["points"] += 1
-        window = window_of(query)
-        if window is None:
-            return encoded_answer(self.date(), b'{"error":"begin and end are times in ms"}', 400)
-        return self.points_answer(*series, *window)
-
-    def listing_answer(self) -> Any:
-        """The listing."""
-        return encoded_answer(self.date(), self.network.encoded_listing(self.clock()))
-
-    def points_answer(self, resource: str, record_type: RecordType, begin_ms: int, end_ms: int) -> Any:
-        """The points of a window, or one of the ways to say that there are none."""
-        if points := self.points(resource, record_type, begin_ms, end_ms):
-            return encoded_answer(self.date(), encoded_points(points))
-        status, body = no_points(self.network.nothing(resource, record_type))
-        return encoded_answer(self.date(), body, status)
-
-    def points(self, resource: str, record_type: RecordType, begin_ms: int, end_ms: int) -> list[Point]:
-        """The points of `[begin_ms, end_ms)` that are there by now."""
-        newest_ms = self.clock() - int(self.settle_s * 1000)
-        return self.network.expected_points(resource, record_type, begin_ms, min(end_ms, newest_ms + 1))
-
-
-def no_points(nothing: Nothing) -> tuple[int, bytes]:
-    """Status and body that say in this way that there are no points."""
-    if nothing is Nothing.NOT_FOUND:
-        return 404, b'{"error":"not found"}'
-    return (204, b"") if nothing is Nothing.NO_CONTENT else (200, nothing.encode())
-
-
-def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m collector.source.simulated", description="Serve a simulated Netbeam.")
-    parser.add_argument("--stardust", action="store_true", help="serve a Stardust instead, which has its own --help")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0, help="0: any that is free")
-    parser.add_argument("--interfaces", type=int, help="at most so many; without --csv, 100 by default")
-    parser.add_argument("--csv", help="a file with the columns resource and speed_mbps")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--latency-ms", type=float, default=0.0)
-    parser.add_argument("--settle-s", type=float, default=0.0, help="points younger than this are not there yet")
-    parser.add_argument("--rotate-s", type=float, help="interfaces come and go, each away for this long")
-    parser.add_argument("--change-s", type=float, help="some descriptions change after each such time")
-    return parser.parse_args(words)
-
-
-def main(words: Sequence[str] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; prints the base URL when it is ready, and what was asked for at the end."""
-    wanted = _arguments(words)
-    if wanted.csv:
-        network = SimulatedNetwork.from_csv(wanted.csv, limit=wanted.interfaces, seed=wanted.seed)
-    else:
-        network = SimulatedNetwork.synthetic(wanted.interfaces or 100, seed=wanted.seed)
-    network.rotation_ms = int(wanted.rotate_s * 1000) if wanted.rotate_s else None
-    network.change_ms = int(wanted.change_s * 1000) if wanted.change_s else None
-    simulation = Simulation(network, host=wanted.host, port=wanted.port)
-    simulation.latency_s = wanted.latency_ms / 1000
-    simulation.settle_s = wanted.settle_s
-    end = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: end.set())
-    network.encoded_listing(wall_ms())  # encoded for the first time, so that no request waits for it
-    simulation.start()
-    print(simulation.url, flush=True)
-    end.wait()
-    simulation.stop()
-    figures = {"requests": simulation.counts, "connections": simulation.connections, "most_at_once": simulation.most_at_once}
-    print(json.dumps({**figures, "cpu_s": round(time.process_time(), 3)}), flush=True)
-    return 0

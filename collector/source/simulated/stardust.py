@@ -3,20 +3,18 @@
 Queries are understood as far as the collector's own go; a real engine proves those in the tests.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
 
 from collector.core.model import GRID_MS, JsonObject, RecordType
-from collector.source.simulated.network import SimulatedNetwork, Value
+from collector.source.simulated.network import SimulatedNetwork, Value, encode
 
 INDEX = "sd_public_interfaces"
 SHARDS = {"total": 5, "successful": 5, "skipped": 0, "failed": 0}
 STEP_S = GRID_MS // 1000
 PORT_MODES = {"access": 1, "network": 2, "hybrid": 3}
 RECORD_TYPES = {"bits": RecordType.TRAFFIC, "errors": RecordType.ERRORS, "discards": RecordType.DISCARDS}
-encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class BadQueryError(Exception):
