@@ -182,7 +182,7 @@ def _look_at_table(config: Config, sqlite: str | None, stop: Stop) -> Finding:
     if (more := len(table.untrusted) - MOST_ENTRIES) > 0:
         details.append(f"and {more} rows more")
     text = f"table {NAME} has its {len(COLUMNS)} columns and {counted(len(table.rows) + len(table.untrusted), 'row')}"
-    return Finding(0, f"{where}{text}, {sum(row.active for row in table.rows)} of them active{rights}", tuple(details))
+    return Finding(0, f"{where}{text}, {sum(row.active for row in table.rows):,} of them active{rights}", tuple(details))
 
 
 def _look_at_rabbitmq(config: Config, settings: RabbitSettings) -> list[Finding]:

@@ -22,7 +22,7 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def test_lines_against_the_simulated_network_work_as_they_stand(tmp_path: Path) -> None:
-    [shown] = [block for block in blocks("README.md", "sh") if "collector.source.simulated" in block]
+    [shown] = [block for block in blocks("docs/commands.md", "sh") if "collector.source.simulated" in block]
     lines = shown.replace(".venv/bin/python", sys.executable).replace("8081", str(free_port()))
     lines = lines.replace("esnet_collector.py", str(TOP / "esnet_collector.py"))
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(TOP)}
