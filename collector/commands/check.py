@@ -11,6 +11,7 @@ from collector.bus.hosts import HostFinding, look_at_hosts
 from collector.commands import wiring
 from collector.config.configuration import Config
 from collector.config.systems import RabbitSettings
+from collector.core import outage
 from collector.core.contracts import Fetched, Source
 from collector.core.counters import Counters
 from collector.core.errors import AnswerError, CollectorError, ConfigurationError, NoExchangeError, NoTableError, UnavailableError
@@ -42,7 +43,7 @@ class Finding:
 
 def check(config: Config, *, sqlite: str | None = None) -> int:
     """Look at each system that the configuration has and print what was found; 0 when none is wrong."""
-    logging.getLogger("collector.core.outage").setLevel(logging.CRITICAL)  # the findings say it
+    logging.getLogger(outage.__name__).disabled = True  # the findings say it
     _say("configuration", Finding(0, f"every setting can be used, share {config.share}", config.warnings))
     looks: list[tuple[str, Callable[[Stop], list[Finding]]]] = [
         (wiring.source_name(config), lambda stop: [_look_at_source(config, stop)]),

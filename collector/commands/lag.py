@@ -6,10 +6,14 @@ one that has been silent for longer trails by LATE_DATA, and its checkpoint says
 
 import enum
 import statistics
-from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from collector.core.model import RecordType, Row, Table, UntrustedRow
+from collector.cycle.alarm import AlarmRules
+from collector.cycle.cycle import CycleRules
+from collector.cycle.plan import collected, spans
 
 
 class State(enum.StrEnum):
@@ -38,7 +42,6 @@ class Voice(enum.StrEnum):
 class Position:
     """One series: its checkpoint, and how far that is behind what is settled, or behind the end of a retired row."""
 
-    row: Row
     record_type: RecordType
     checkpoint_ms: int | None
     behind_s: float | None
@@ -55,7 +58,7 @@ class Lag:
     """None when none talks; so is `worst_s`."""
     worst_s: float | None
     silent: int
-    unheard: int
+    no_points_yet: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,23 +71,6 @@ class RowStanding:
 
 
 @dataclass(frozen=True, slots=True)
-class LagRules:
-    """What talking means. Where `late_s` is not over `pause_s`, every series with a checkpoint talks."""
-
-    record_types: tuple[RecordType, ...]
-    settle_s: float
-    late_s: float
-    pause_s: float
-    """A series further behind than this has had no points for a while."""
-
-    def voice(self, behind_s: float | None) -> Voice:
-        """Of a series that is so far behind."""
-        if behind_s is None:
-            return Voice.UNHEARD
-        return Voice.TALKING if self.late_s <= self.pause_s or behind_s < self.late_s else Voice.SILENT
-
-
-@dataclass(frozen=True, slots=True)
 class Standing:
     """The whole table at one moment."""
 
@@ -93,51 +79,61 @@ class Standing:
     rows: tuple[RowStanding, ...]
     untrusted: tuple[UntrustedRow, ...]
 
-    def count(self, state: State) -> int:
-        """The rows in that state."""
-        return sum(each.state is state for each in self.rows)
+    def counts(self) -> dict[str, int]:
+        """How many rows there are in each state; `untrusted` is one more."""
+        states = Counter(each.state for each in self.rows)
+        return {**{state.value: states[state] for state in State}, "untrusted": len(self.untrusted)}
 
-    def active(self, record_type: RecordType | None = None) -> list[Position]:
-        """The series of active rows, of one record type or of all."""
-        positions = [position for each in self.rows if each.state is State.ACTIVE for position in each.positions]
-        return [each for each in positions if record_type in (None, each.record_type)]
+    def active(self) -> list[tuple[str, Position]]:
+        """The series of active rows, each with its row's name."""
+        return [(each.row.name, position) for each in self.rows if each.state is State.ACTIVE for position in each.positions]
 
     def lag(self) -> dict[RecordType, Lag]:
         """By record type."""
-        return {each: _lag(self.active(each)) for each in dict.fromkeys(each.record_type for each in self.active())}
+        positions: dict[RecordType, list[Position]] = {}
+        for _, position in self.active():
+            positions.setdefault(position.record_type, []).append(position)
+        return {record_type: _lag(each) for record_type, each in positions.items()}
 
-    def furthest(self, most: int) -> list[Position]:
+    def furthest(self, most: int) -> list[tuple[str, Position]]:
         """The talking series that are furthest behind, at most so many; those that are not behind at all are left out."""
-        behind = [each for each in self.active() if each.voice is Voice.TALKING and each.behind_s]
-        return sorted(behind, key=lambda each: (-(each.behind_s or 0), each.row.name, each.record_type))[:most]
+        behind = [(name, each) for name, each in self.active() if each.voice is Voice.TALKING and each.behind_s]
+        return sorted(behind, key=lambda pair: (-(pair[1].behind_s or 0), pair[0], pair[1].record_type))[:most]
 
     def of(self, name: str) -> "Standing":
         """The part of it that one name has."""
         rows = tuple(each for each in self.rows if each.row.name == name)
-        return Standing(self.now_ms, self.settled_ms, rows, tuple(each for each in self.untrusted if each.name == name))
+        return replace(self, rows=rows, untrusted=tuple(each for each in self.untrusted if each.name == name))
 
 
-def stand(table: Table, collected: Set[int], due: Set[int], now_ms: int, rules: LagRules) -> Standing:
-    """Judge every row. `collected` are the ids of the rows that are, `due` those of which anything is due."""
-    settled_ms = now_ms - round(rules.settle_s * 1000)
+def stand(table: Table, now_ms: int, rules: CycleRules) -> Standing:
+    """Judge every row as a cycle would at this moment."""
+    settled_ms = now_ms - rules.plan.settle_ms
+    collected_ids = {row.id for row, _ in collected(table.rows)}
+    due_ids = {span.series.row_id for span in spans(table.rows, {}, now_ms, rules.plan)}
     rows = []
     for row in table.rows:
-        if row.id not in collected:
+        if row.id not in collected_ids:
             rows.append(RowStanding(row, State.DOUBLE, ()))
             continue
-        state = State.ACTIVE if row.active else State.DRAINING if row.id in due else State.RETIRED
-        rows.append(RowStanding(row, state, tuple(_position(row, each, settled_ms, rules) for each in rules.record_types)))
+        state = State.ACTIVE if row.active else State.DRAINING if row.id in due_ids else State.RETIRED
+        positions = (_position(row, each, settled_ms, rules.alarm) for each in rules.plan.record_types)
+        rows.append(RowStanding(row, state, tuple(positions)))
     return Standing(now_ms, settled_ms, tuple(rows), table.untrusted)
 
 
-def _position(row: Row, record_type: RecordType, settled_ms: int, rules: LagRules) -> Position:
+def _position(row: Row, record_type: RecordType, settled_ms: int, alarm: AlarmRules) -> Position:
+    """Where the alarm of silence is not possible, every series with a checkpoint talks."""
     checkpoint_ms = row.checkpoints.get(record_type)
+    if checkpoint_ms is None:
+        return Position(record_type, None, None, Voice.UNHEARD)
     end_ms = settled_ms if row.active_until_ms is None else min(settled_ms, row.active_until_ms)
-    behind_s = None if checkpoint_ms is None else max(0, end_ms - checkpoint_ms) / 1000
-    return Position(row, record_type, checkpoint_ms, behind_s, rules.voice(behind_s))
+    voice = Voice.TALKING if not alarm.possible or alarm.talks(checkpoint_ms, end_ms) else Voice.SILENT
+    return Position(record_type, checkpoint_ms, max(0, end_ms - checkpoint_ms) / 1000, voice)
 
 
 def _lag(positions: Sequence[Position]) -> Lag:
+    voices = Counter(each.voice for each in positions)
     behind = [each.behind_s for each in positions if each.voice is Voice.TALKING and each.behind_s is not None]
-    silent, unheard = (sum(each.voice is voice for each in positions) for voice in (Voice.SILENT, Voice.UNHEARD))
-    return Lag(len(behind), statistics.median(behind) if behind else None, max(behind, default=None), silent, unheard)
+    median_s = statistics.median(behind) if behind else None
+    return Lag(len(behind), median_s, max(behind, default=None), voices[Voice.SILENT], voices[Voice.UNHEARD])

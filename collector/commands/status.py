@@ -6,20 +6,20 @@ Works beside a running collector or without one: it takes no lock, writes nothin
 import json
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from collector.commands import wiring
-from collector.commands.lag import LagRules, Position, RowStanding, Standing, State, Voice, stand
+from collector.commands.lag import Position, RowStanding, Standing, State, Voice, stand
 from collector.commands.nearest import nearest
 from collector.config.configuration import Config
 from collector.core import outage
 from collector.core.errors import CollectorError
-from collector.core.model import Table
+from collector.core.model import Table, UntrustedRow
 from collector.core.shutdown import Stop
 from collector.core.text import printable
-from collector.cycle.plan import collected, spans
+from collector.cycle.cycle import CycleRules
 from collector.watch.format import duration, utc
 
 log = logging.getLogger(__name__)
@@ -38,12 +38,8 @@ def status(config: Config, *, sqlite: str | None, as_json: bool, max_lag_s: floa
     table = _read(config, sqlite, now_ms, say=max_lag_s is not None and not as_json)
     if table is None:
         return 1
-    rules = LagRules(
-        config.record_types, config.settle_delay_s, config.late_data_s, wiring.alarm_rules(config).behind_ms / 1000
-    )
-    plan = wiring.plan_rules(config)
-    ids = {row.id for row, _ in collected(table.rows)}
-    standing = stand(table, ids, {span.series.row_id for span in spans(table.rows, {}, now_ms, plan)}, now_ms, rules)
+    rules = wiring.cycle_rules(config)
+    standing = stand(table, now_ms, rules)
     if name is not None:
         whole, standing = standing, standing.of(name)
         if not (standing.rows or standing.untrusted):
@@ -74,7 +70,7 @@ def judge(standing: Standing, max_lag_s: float) -> list[str]:
     silent = sum(lag.silent for lag in lags.values())
     if silent and not any(lag.talking for lag in lags.values()):
         faults.append(f"none of the {silent} series that have had points talks")
-    if standing.untrusted and not standing.count(State.ACTIVE):
+    if standing.untrusted and not standing.counts()[State.ACTIVE]:
         faults.append(f"none of the {len(standing.untrusted)} rows can be trusted")
     return faults
 
@@ -84,46 +80,34 @@ def overview(standing: Standing) -> dict[str, Any]:
     return {
         "time_ms": standing.now_ms,
         "settled_ms": standing.settled_ms,
-        "interfaces": {**{state.value: standing.count(state) for state in State}, "untrusted": len(standing.untrusted)},
-        "lag": {
-            record_type.value: {
-                "talking": lag.talking,
-                "median_s": lag.median_s,
-                "worst_s": lag.worst_s,
-                "silent": lag.silent,
-                "no_points_yet": lag.unheard,
-            }
-            for record_type, lag in standing.lag().items()
-        },
-        "furthest_behind": [{"name": each.row.name, **_figures(each)} for each in standing.furthest(FURTHEST)],
-        "untrusted": [{"id": each.id, "name": each.name, "reason": each.reason} for each in standing.untrusted],
+        "interfaces": standing.counts(),
+        "lag": {record_type: asdict(lag) for record_type, lag in standing.lag().items()},
+        "furthest_behind": [{"name": name, **asdict(each)} for name, each in standing.furthest(FURTHEST)],
+        "untrusted": [asdict(each) for each in standing.untrusted],
     }
 
 
 def overview_lines(standing: Standing) -> list[str]:
     """The same for people."""
-    shown = {**{state.value: standing.count(state) for state in State}, "untrusted": len(standing.untrusted)}
-    if not shown[State.DOUBLE.value]:
-        del shown[State.DOUBLE.value]
+    shown = {state: f"{count:,}" for state, count in standing.counts().items() if count or state != State.DOUBLE}
     lags = [
-        (record_type.value, f"{lag.talking:,}", _span(lag.median_s), _span(lag.worst_s), f"{lag.silent:,}", f"{lag.unheard:,}")
+        (record_type, f"{lag.talking:,}", _span(lag.median_s), _span(lag.worst_s), f"{lag.silent:,}", f"{lag.no_points_yet:,}")
         for record_type, lag in standing.lag().items()
     ]
     lines = [
-        f"{utc(standing.now_ms)} UTC; points are settled up to {utc(standing.settled_ms)} UTC",
+        _moment(standing),
         "",
-        *_aligned([("interfaces", *shown), ("", *(f"{count:,}" for count in shown.values()))]),
+        *_aligned([("interfaces", *shown), ("", *shown.values())]),
         "",
         *_aligned([("series", "talking", "median behind", "worst behind", "silent", "no points yet"), *lags]),
     ]
     if furthest := standing.furthest(FURTHEST):
         rows = [
-            (printable(each.row.name), each.record_type.value, _span(each.behind_s), utc(each.checkpoint_ms or 0))
-            for each in furthest
+            (printable(name), each.record_type, _span(each.behind_s), utc(each.checkpoint_ms or 0)) for name, each in furthest
         ]
         lines += ["", *_aligned([("furthest behind", "", "behind", "points up to (UTC)"), *rows], left=2)]
     if standing.untrusted:
-        lines += ["", *(f"{_untrusted(each.id, each.reason)}: {printable(each.name)}" for each in standing.untrusted[:UNTRUSTED])]
+        lines += ["", *(f"{_untrusted(each)}: {printable(each.name)}" for each in standing.untrusted[:UNTRUSTED])]
         if (more := len(standing.untrusted) - UNTRUSTED) > 0:
             lines.append(f"and {more:,} rows more")
     return lines
@@ -134,10 +118,10 @@ def explanation(standing: Standing) -> dict[str, Any]:
     rows: list[dict[str, Any]] = [
         {
             "id": each.row.id,
-            "state": each.state.value,
+            "state": each.state,
             "active_from_ms": each.row.active_from_ms,
             "active_until_ms": each.row.active_until_ms,
-            "series": [_figures(position) for position in each.positions],
+            "series": [asdict(position) for position in each.positions],
         }
         for each in standing.rows
     ]
@@ -145,19 +129,23 @@ def explanation(standing: Standing) -> dict[str, Any]:
     return {"time_ms": standing.now_ms, "settled_ms": standing.settled_ms, "rows": rows + untrusted}
 
 
-def explanation_lines(name: str, standing: Standing, rules: LagRules) -> list[str]:
+def explanation_lines(name: str, standing: Standing, rules: CycleRules) -> list[str]:
     """The same for people."""
-    lines = [ascii(name)[1:-1], f"{utc(standing.now_ms)} UTC; points are settled up to {utc(standing.settled_ms)} UTC"]
+    lines = [ascii(name)[1:-1], _moment(standing)]
     for each in standing.rows:
         positions = [(f"  {position.record_type}", _told(position, each.state, rules)) for position in each.positions]
         lines += ["", _row_line(each), *_aligned(positions, left=2)]
     for row in standing.untrusted:
-        lines += ["", _untrusted(row.id, row.reason)]
+        lines += ["", _untrusted(row)]
     return lines
 
 
-def _untrusted(row_id: int, reason: str) -> str:
-    return f"row {row_id}: cannot be trusted and is left alone, {printable(reason)}"
+def _moment(standing: Standing) -> str:
+    return f"{utc(standing.now_ms)} UTC; points are settled up to {utc(standing.settled_ms)} UTC"
+
+
+def _untrusted(row: UntrustedRow) -> str:
+    return f"row {row.id}: cannot be trusted and is left alone, {printable(row.reason)}"
 
 
 def _row_line(each: RowStanding) -> str:
@@ -173,7 +161,7 @@ def _row_line(each: RowStanding) -> str:
     }[each.state]
 
 
-def _told(position: Position, state: State, rules: LagRules) -> str:
+def _told(position: Position, state: State, rules: CycleRules) -> str:
     """Up to where a series has points, and since when it has had none."""
     checkpoint_ms, behind_s = position.checkpoint_ms, position.behind_s
     if checkpoint_ms is None or behind_s is None:
@@ -181,18 +169,18 @@ def _told(position: Position, state: State, rules: LagRules) -> str:
     if state is State.RETIRED:
         return f"done, checkpoint {_exact(checkpoint_ms)}"
     if position.voice is Voice.SILENT:
-        return f"silent for more than {duration(rules.late_s)}, checkpoint {_exact(checkpoint_ms)}"
+        return f"silent for more than {duration(rules.plan.late_ms / 1000)}, checkpoint {_exact(checkpoint_ms)}"
     points = f"points up to {_exact(checkpoint_ms)}, {duration(behind_s)} behind"
-    return f"{points}: silent, or not collected, since then" if behind_s > rules.pause_s else points
+    return f"{points}: silent, or not collected, since then" if behind_s * 1000 > rules.alarm.behind_ms else points
 
 
 def _read(config: Config, sqlite: str | None, now_ms: int, say: bool) -> Table | None:
     """The share's part of the table; None, and a line that says why, when it cannot be read. `say`: on stdout."""
+    logging.getLogger(outage.__name__).disabled = True  # there is one try, and its failure is said once
     store = wiring.store(config, sqlite, Stop())
     try:
-        with _quiet():
-            store.open(create=False)
-            table = store.read(now_ms)
+        store.open(create=False)
+        return store.read(now_ms).of(config.share)
     except CollectorError as error:
         line = f"the database cannot be read: {error}"
         if say:
@@ -202,30 +190,6 @@ def _read(config: Config, sqlite: str | None, now_ms: int, say: bool) -> Table |
         return None
     finally:
         store.close()
-    holds = config.share.holds
-    rows = tuple(each for each in table.rows if holds(each.name))
-    return Table(rows, tuple(each for each in table.untrusted if holds(each.name)), table.newest_ms)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without an outage's own lines: there is one try, and its failure is said once."""
-    logger = logging.getLogger(outage.__name__)
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
-
-
-def _figures(position: Position) -> dict[str, Any]:
-    return {
-        "record_type": position.record_type.value,
-        "checkpoint_ms": position.checkpoint_ms,
-        "behind_s": position.behind_s,
-        "voice": position.voice.value,
-    }
 
 
 def _span(seconds: float | None) -> str:

@@ -7,10 +7,12 @@ from collections.abc import Iterable
 import pytest
 
 from collector.commands import status, wiring
-from collector.commands.lag import LagRules, Standing, State, Voice, stand
+from collector.commands.lag import Standing, State, Voice, stand
 from collector.config.configuration import Config
+from collector.core import outage
 from collector.core.errors import CollectorError, ConfigurationError, NoTableError, UnavailableError
 from collector.core.model import RecordType, Row, Table, UntrustedRow
+from collector.cycle.cycle import CycleRules
 from collector.watch.format import duration, utc
 from tests.fakes import HOUR_MS, NOW_MS, FakeStore, resource
 
@@ -18,8 +20,8 @@ TRAFFIC, ERRORS, DISCARDS = RecordType
 SETTLE_MS = 900_000
 SETTLED_MS = NOW_MS - SETTLE_MS
 DAY_S = 86_400.0
-RULES = LagRules(tuple(RecordType), 900, DAY_S, 2400)
 CONFIG = Config.from_mapping({}, without={"rmq", "mysql"})
+RULES = wiring.cycle_rules(CONFIG)
 
 
 def row(row_id: int, *behind_s: float, until_ms: int | None = None, name: str = "") -> Row:
@@ -28,17 +30,14 @@ def row(row_id: int, *behind_s: float, until_ms: int | None = None, name: str = 
     return Row(row_id, name or resource(row_id), NOW_MS - 48 * HOUR_MS, until_ms, checkpoints)
 
 
-def standing(
-    rows: Iterable[Row], rules: LagRules = RULES, untrusted: tuple[UntrustedRow, ...] = (), due: Iterable[int] = ()
-) -> Standing:
-    rows = tuple(rows)
-    return stand(Table(rows, untrusted), {each.id for each in rows}, set(due), NOW_MS, rules)
+def standing(rows: Iterable[Row], untrusted: tuple[UntrustedRow, ...] = (), rules: CycleRules = RULES) -> Standing:
+    return stand(Table(tuple(rows), untrusted), NOW_MS, rules)
 
 
 def test_lag_is_that_of_the_series_that_talk_and_the_others_are_counted() -> None:
     rows = [row(1, 60, 0, DAY_S), row(2, 600, 0, DAY_S + 1), row(3, 120, 30), row(4, DAY_S - 0.001, 90_000)]
     lag = standing(rows).lag()
-    assert {key: (each.talking, each.median_s, each.worst_s, each.silent, each.unheard) for key, each in lag.items()} == {
+    assert {key: (each.talking, each.median_s, each.worst_s, each.silent, each.no_points_yet) for key, each in lag.items()} == {
         TRAFFIC: (4, 360, DAY_S - 0.001, 0, 0),
         ERRORS: (3, 0, 30, 1, 0),
         DISCARDS: (0, None, None, 2, 2),
@@ -53,30 +52,31 @@ def test_checkpoint_ahead_of_what_is_settled_is_not_behind() -> None:
 def test_every_series_with_a_checkpoint_talks_where_late_data_is_hardly_longer_than_two_intervals(
     late_s: float, voice: Voice
 ) -> None:
-    rules = LagRules(tuple(RecordType), 900, late_s, 2400)
-    assert [each.voice for each in standing([row(1, 90_000)], rules).active()] == [voice, Voice.UNHEARD, Voice.UNHEARD]
+    rules = wiring.cycle_rules(Config.from_mapping({"LATE_DATA": str(late_s)}, without={"rmq", "mysql"}))
+    found = standing([row(1, 90_000)], rules=rules).active()
+    assert [each.voice for _, each in found] == [voice, Voice.UNHEARD, Voice.UNHEARD]
 
 
 def test_retired_rows_do_not_count_in_the_lag_of_active_ones() -> None:
-    rows = [row(1, 60, 60, 60), row(2, 7200, 7200, 7200, until_ms=SETTLED_MS - HOUR_MS)]
-    found = standing(rows, due={2})
+    until_ms = SETTLED_MS - HOUR_MS
+    found = standing([row(1, 60, 60, 60), row(2, 7200, 7200, 7200, until_ms=until_ms)])
     assert [lag.worst_s for lag in found.lag().values()] == [60] * 3
     assert [each.state for each in found.rows] == [State.ACTIVE, State.DRAINING]
     assert [each.behind_s for each in found.rows[1].positions] == [3600] * 3
-    assert standing(rows).rows[1].state is State.RETIRED
+    assert standing([row(1, 3600, 3600, 3600, until_ms=until_ms)]).rows[0].state is State.RETIRED
 
 
 def test_row_that_is_not_collected_is_neither_behind_nor_silent() -> None:
     rows = (row(1, 60, 60, 60), row(2, 9000, 9000, 9000, name=resource(1)))
-    found = stand(Table(rows), {1}, set(), NOW_MS, RULES)
+    found = standing(rows)
     assert [each.state for each in found.rows] == [State.ACTIVE, State.DOUBLE]
     assert found.lag()[TRAFFIC].talking == 1
 
 
 def test_furthest_behind_come_first_and_neither_the_punctual_nor_the_silent_are_among_them() -> None:
     found = standing([row(1, 5, 0, 0), row(2, 50, 7, 0), row(3, 0, 0, 90_000)])
-    assert [each.behind_s for each in found.furthest(10)] == [50, 7, 5]
-    assert [each.behind_s for each in found.furthest(2)] == [50, 7]
+    assert [each.behind_s for _, each in found.furthest(10)] == [50, 7, 5]
+    assert [each.behind_s for _, each in found.furthest(2)] == [50, 7]
 
 
 def test_max_lag_judges_the_median_of_the_talking_series_of_each_record_type() -> None:
@@ -103,7 +103,7 @@ def test_max_lag_holds_for_an_empty_table() -> None:
 
 
 def test_overview_shows_every_state_the_lag_the_furthest_and_the_untrusted() -> None:
-    rows = [row(1, 60, 30, 90_000), row(2, 0, 0, 0, until_ms=SETTLED_MS - HOUR_MS)]
+    rows = [row(1, 60, 30, 90_000), row(2, 3600, 3600, 3600, until_ms=SETTLED_MS - HOUR_MS)]
     text = "\n".join(status.overview_lines(standing(rows, untrusted=(UntrustedRow(9, "x\u202e", "status is '7'"),))))
     lines = [line.split() for line in text.splitlines()]
     assert ["interfaces", "active", "draining", "retired", "untrusted"] in lines
@@ -137,6 +137,7 @@ class Printed:
         self.out = ""
         self._capsys = capsys
         monkeypatch.setattr(wiring, "store", lambda *_: store)
+        monkeypatch.setattr(logging.getLogger(outage.__name__), "disabled", False)
         monkeypatch.setattr("time.time", lambda: NOW_MS / 1000)
 
     def run(
