@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 
 from collector.bus.hosts import HostFinding, look_at_hosts
@@ -87,7 +88,7 @@ def _look(look: Callable[[Stop], list[Finding]]) -> list[Finding]:
         timer.cancel()
 
 
-def _wrong(error: CollectorError | str, stop: Stop, where: str = "") -> Finding:
+def _wrong(error: CollectorError, stop: Stop, where: str = "") -> Finding:
     """What is wrong with a system; once the time is up the error only says that we gave up."""
     return Finding(1, where + (f"no answer within {LIMIT_S:.0f} s" if stop.is_set() else str(error)))
 
@@ -95,24 +96,19 @@ def _wrong(error: CollectorError | str, stop: Stop, where: str = "") -> Finding:
 def _look_at_source(config: Config, stop: Stop) -> Finding:
     where = f"{wiring.identity(config, None, False).source}: "
     try:
-        source = wiring.source(config, stop, Counters(), once=True)
+        with closing(wiring.source(config, stop, Counters(), once=True)) as source:
+            return _look_at_answers(config, source, where)
     except ConfigurationError as error:  # a proxy or a CA bundle that cannot be used: `run` ends with this code as well
         return Finding(USAGE, str(error))
-    try:
-        return _look_at_answers(config, source, where)
     except CollectorError as error:
         return _wrong(error, stop, where)
-    finally:
-        source.close()
 
 
 def _look_at_answers(config: Config, source: Source, where: str) -> Finding:
     began = time.monotonic()
     listing = source.list(_now_ms())
     took = duration(time.monotonic() - began)
-    details = list(listing.skipped[:MOST_ENTRIES])
-    if len(listing.skipped) > MOST_ENTRIES:
-        details.append(f"and {len(listing.skipped) - MOST_ENTRIES} entries more")
+    details = _first(listing.skipped, "entries")
     if abs(listing.clock_ahead_s) > CLOCK_TOLERANCE_S:
         details.append(f"our clock differs from {source.name}'s by {listing.clock_ahead_s:.0f} s")
     interfaces, skipped = counted(len(listing.interfaces), "interface"), counted(len(listing.skipped), "entry", "entries")
@@ -121,6 +117,11 @@ def _look_at_answers(config: Config, source: Source, where: str) -> Finding:
     if newest_ms is not None:
         text += f"the newest document's interval began {duration((_now_ms() - newest_ms) / 1000)} ago; "
     return Finding(0, text + _fetch_one(config, source, listing), tuple(details))
+
+
+def _first(faults: Sequence[str], noun: str) -> list[str]:
+    more = len(faults) - MOST_ENTRIES
+    return [*faults[:MOST_ENTRIES], *([f"and {more} {noun} more"] if more > 0 else [])]
 
 
 class _OneWindow:
@@ -145,7 +146,7 @@ def _fetch_one(config: Config, source: Source, listing: Listing) -> str:
     """One window of one interface, in words; of one that has a speed, since others mostly have no points. Raises AnswerError."""
     name = next((name for name, each in listing.interfaces.items() if each.get("speed")), next(iter(listing.interfaces)))
     record_type = config.record_types[0]
-    end_ms = settled_ms(listing.time_ms, round(config.settle_delay_s * 1000))
+    end_ms = settled_ms(listing.time_ms, wiring.plan_rules(config).settle_ms)
     window = Window(Series(0, name, record_type), end_ms - WINDOW_MS, end_ms)
     intake, began = _OneWindow(), time.monotonic()
     source.fetch([window], intake, began + LIMIT_S)
@@ -179,15 +180,12 @@ def _look_at_table(config: Config, sqlite: str | None, stop: Stop) -> Finding:
     rights = "" if sqlite is not None else "; the user's rights suffice"
     if table is None:
         return Finding(0, f"{where}{lacking}; run creates it{rights}")
-    details = [f"row {row.id} {row.name!r} cannot be trusted: {row.reason}" for row in table.untrusted[:MOST_ENTRIES]]
-    if (more := len(table.untrusted) - MOST_ENTRIES) > 0:
-        details.append(f"and {more} rows more")
+    details = _first([f"row {row.id} {row.name!r} cannot be trusted: {row.reason}" for row in table.untrusted], "rows")
     text = f"table {NAME} has its {len(COLUMNS)} columns and {counted(len(table.rows) + len(table.untrusted), 'row')}"
     return Finding(0, f"{where}{text}, {sum(row.active for row in table.rows):,} of them active{rights}", tuple(details))
 
 
 def _look_at_rabbitmq(config: Config, settings: RabbitSettings) -> list[Finding]:
-    """A finding for each host."""
     keys = (config.interface_key, config.traffic_key)
     return [_of_host(each, config, settings) for each in look_at_hosts(settings, config.exchange, keys)]
 
