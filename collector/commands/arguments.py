@@ -12,12 +12,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
 from collector import __version__
+from collector.config.kinds import RATE, Kind, number, one_of, whole
 from collector.core.model import RecordType, is_time
 from collector.watch import logs
 
 log = logging.getLogger(__name__)
 
-LARGEST_COUNT = 100_000
+COUNT = whole(1, 100_000)
+SECONDS = Kind("a number of seconds from 0", number(0, math.inf).parse)
+RECORD_TYPE = one_of({each: each for each in RecordType})
 
 UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _AGO = re.compile(r"-([0-9]{1,9})([smhdw])")
@@ -51,23 +54,20 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"esnet-collector {__version__}")
-    _add_common(parser)
     _add_run(parser)
     parser.set_defaults(command="run", once=False, env_file=None, sqlite=None, to_stdout=False)
-    own: dict[str, Parser] = {}
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for name, text, add_own in COMMANDS:
         subparser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         subparser.set_defaults(command=name)
-        own[name] = subparser
         add_own(subparser)
     arguments = parser.parse_args(_joined(sys.argv[1:] if argv is None else argv))
     if arguments.once and arguments.command != "run":
         parser.error("--once belongs to run")
     if arguments.command == "demo" and (arguments.sqlite is not None or arguments.to_stdout):
-        own["demo"].error("demo takes no --sqlite or --stdout")
+        commands.choices["demo"].error("demo takes no --sqlite or --stdout")
     if arguments.command == "backfill" and arguments.begin_ms >= arguments.end_ms:
-        own["backfill"].error("--begin must be earlier than --end")
+        commands.choices["backfill"].error("--begin must be earlier than --end")
     return arguments
 
 
@@ -91,18 +91,14 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--once", action="store_true", default=argparse.SUPPRESS, help="end after one cycle")
-
-
-def _add_run_and_common(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
-    _add_run(parser)
+    parser.add_argument("--once", action="store_true", default=argparse.SUPPRESS, help="end after one cycle")
 
 
 def _add_status(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
     parser.add_argument("--json", dest="as_json", action="store_true", help="print one JSON object")
-    parser.add_argument("--max-lag", dest="max_lag_s", metavar="S", type=_seconds, help="seconds behind that are too many")
+    parser.add_argument("--max-lag", dest="max_lag_s", metavar="S", type=_of(SECONDS), help="seconds behind that are too many")
     parser.add_argument("name", nargs="?", metavar="NAME", help="explain this interface")
 
 
@@ -111,20 +107,21 @@ def _add_backfill(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--begin", dest="begin_ms", metavar="T", type=_time_ms, required=True, help=f"the first time: {TIME}")
     parser.add_argument("--end", dest="end_ms", metavar="T", type=_time_ms, required=True, help="the time after the last one")
     parser.add_argument("--interface", dest="interface_glob", metavar="GLOB", help="only names that match, as in a shell")
-    parser.add_argument("--record-type", metavar="TYPE", type=_record_type, help=f"only this one: {', '.join(RecordType)}")
-    parser.add_argument("--rate", metavar="N", type=_rate, help="requests a second at the most; NETBEAM_RATE counts too")
+    parser.add_argument("--record-type", metavar="TYPE", type=_of(RECORD_TYPE), help=f"only this one: {', '.join(RecordType)}")
+    parser.add_argument("--rate", metavar="N", type=_of(RATE), help="requests a second at the most; NETBEAM_RATE counts too")
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--env-file", metavar="FILE", default=argparse.SUPPRESS, help="has no effect: demo takes no settings")
-    parser.add_argument("--interfaces", metavar="N", type=_count, default=DEMO_INTERFACES, help="how many (default: %(default)s)")
-    parser.add_argument("--cycles", metavar="N", type=_count, help="end after so many cycles (default: at Ctrl-C)")
+    shown = "how many (default: %(default)s)"
+    parser.add_argument("--interfaces", metavar="N", type=_of(COUNT), default=DEMO_INTERFACES, help=shown)
+    parser.add_argument("--cycles", metavar="N", type=_of(COUNT), help="end after so many cycles (default: at Ctrl-C)")
     parser.add_argument("--source", choices=SOURCES, default=SOURCES[0], help="which one is simulated (default: %(default)s)")
     parser.add_argument("--json", dest="as_json", action="store_true", help="whole messages, as run --stdout prints them")
 
 
 COMMANDS: tuple[tuple[str, str, Callable[[argparse.ArgumentParser], None]], ...] = (
-    ("run", "collect, for ever or one cycle", _add_run_and_common),
+    ("run", "collect, for ever or one cycle", _add_run),
     ("check", "look at the configuration, the source, MySQL and RabbitMQ, and change nothing", _add_common),
     ("status", "how far each record type has been collected, by the table", _add_status),
     ("backfill", "publish a past range of time; the table stays as it is", _add_backfill),
@@ -139,37 +136,16 @@ def _name(text: str) -> str:
     return text
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
+def _of(kind: Kind) -> Callable[[str], Any]:
+    """Takes what an option of this kind takes in the configuration."""
 
+    def parse(text: str) -> Any:
+        try:
+            return kind.parse(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"must be {kind.expected}") from None
 
-def _seconds(text: str) -> float:
-    if not 0 <= _number(text) < math.inf:
-        raise argparse.ArgumentTypeError("must be a number of seconds from 0")
-    return float(text)
-
-
-def _rate(text: str) -> float:
-    """As NETBEAM_RATE."""
-    if _number(text) != 0 and not 0.001 <= _number(text) <= 100_000:
-        raise argparse.ArgumentTypeError("must be 0 or a number from 0.001 to 100000")
-    return float(text)
-
-
-def _count(text: str) -> int:
-    if not 1 <= _number(text) <= LARGEST_COUNT or _number(text) % 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {LARGEST_COUNT}")
-    return int(_number(text))
-
-
-def _record_type(text: str) -> RecordType:
-    try:
-        return RecordType(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError("must be one of " + ", ".join(RecordType)) from None
+    return parse
 
 
 def _time_ms(text: str) -> int:

@@ -3,7 +3,6 @@
 import ipaddress
 import math
 import re
-import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -168,6 +167,8 @@ def _parse_file(text: str) -> str:
 
 
 def _parse_certificates(text: str) -> str:
+    import ssl  # only here: --help and the health check are quicker without
+
     _parse_file(text)
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(text)
