@@ -3,7 +3,7 @@
 import bisect
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from collector.core.report import CycleOutcome, CycleReport, WindowOutcome
 from collector.watch.format import duration, utc
@@ -34,8 +34,8 @@ class Bar:
     height: float
     outcome: str
     said: str
-    cut_off: bool = False
-    number: str = ""
+    cut_off: bool
+    number: str
     """Written on a bar that is cut off, unless a taller one is too near."""
 
 
@@ -106,12 +106,11 @@ def _chart(figure: _Figure, snapshot: Snapshot) -> Chart:
     usual = _usual(values) if figure.cuts else most
     # a bar that is cut off stands out over the others
     end = figure.end(max(usual * (1.25 if usual < most else 1.0), 1.0))
-    bars = _bars(reports, values, end, figure.shown)
     failed = sum(each.outcome is CycleOutcome.FAILED for each in reports)
     summary = f"latest {figure.shown(values[-1])}, most {figure.shown(most)}"
     label = f"{figure.title} in each of the last {len(reports)} cycles: {summary}; {failed} of these cycles failed"
     ticks = (figure.shown(end), figure.shown(end / 2), "0")
-    return Chart(figure.title, summary, label, ticks, _numbered(bars, values, figure.shown))
+    return Chart(figure.title, summary, label, ticks, _bars(figure, reports, values, end))
 
 
 def _usual(values: Sequence[float]) -> float:
@@ -123,28 +122,22 @@ def _usual(values: Sequence[float]) -> float:
     return max(each for each in ordered if each <= limit)
 
 
-def _bars(reports: Sequence[CycleReport], values: Sequence[float], end: float, shown: Callable[[float], str]) -> list[Bar]:
+def _bars(figure: _Figure, reports: Sequence[CycleReport], values: Sequence[float], end: float) -> tuple[Bar, ...]:
     width = 100 / max(len(reports), FEWEST_SLOTS)
     first = 100 - width * len(reports)
-    return [
+    numbered: list[int] = []
+    for at in sorted(range(len(values)), key=lambda at: -values[at]):
+        if values[at] > end and all(abs(at - each) * width >= LABEL_PERCENT for each in numbered):
+            numbered.append(at)
+    return tuple(
         Bar(
             x=first + width * at,
             width=width,
             height=min(100.0, max(FEWEST_PERCENT, 100 * value / end)) if value else 0.0,
             outcome=str(report.outcome),
-            said=f"{utc(report.start_ms, '%Y-%m-%d %H:%M')} UTC, {report.outcome}: {shown(value)}",
+            said=f"{utc(report.start_ms, '%Y-%m-%d %H:%M')} UTC, {report.outcome}: {figure.shown(value)}",
             cut_off=value > end,
+            number=figure.shown(value) if at in numbered else "",
         )
         for at, (report, value) in enumerate(zip(reports, values, strict=True))
-    ]
-
-
-def _numbered(bars: list[Bar], values: Sequence[float], shown: Callable[[float], str]) -> tuple[Bar, ...]:
-    """The bars with numbers on those that are cut off, the tallest first."""
-    taken: list[float] = []
-    for at in sorted(range(len(bars)), key=lambda at: -values[at]):
-        bar = bars[at]
-        if bar.cut_off and all(abs(bar.x - each) >= LABEL_PERCENT for each in taken):
-            taken.append(bar.x)
-            bars[at] = replace(bar, number=shown(values[at]))
-    return tuple(bars)
+    )

@@ -16,18 +16,15 @@ _OF_THE_OUTAGE = frozenset({ReasonKind.DEPENDENCY, ReasonKind.NO_TRY})
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Whether all is well, and if not, why: a line for each reason, printable and of bounded length."""
+    """What /healthz says: "ok", "standby" or "failing", and why it fails: a line each, printable and of bounded length."""
 
-    ok: bool
-    role: Role
-    reasons: tuple[str, ...] = ()
+    status: str
+    reasons: tuple[str, ...]
 
     @property
-    def status(self) -> str:
-        """What /healthz says: ok, standby or failing."""
-        if not self.ok:
-            return "failing"
-        return "standby" if self.role is Role.STANDBY else "ok"
+    def ok(self) -> bool:
+        """Whether all is well."""
+        return not self.reasons
 
 
 def judge(snapshot: Snapshot) -> Health:
@@ -42,7 +39,8 @@ def judge(snapshot: Snapshot) -> Health:
             reasons.append(f"no cycle completed for {duration(waited_s)}; one is due every {duration(snapshot.poll_interval_s)}")
         if snapshot.latest is not None and snapshot.latest.outcome is CycleOutcome.FAILED:
             reasons += _failed(snapshot.latest, said=bool(snapshot.down))
-    return Health(not reasons, snapshot.role, tuple(map(printable, reasons)))
+    status = "failing" if reasons else "standby" if snapshot.role is Role.STANDBY else "ok"
+    return Health(status, tuple(map(printable, reasons)))
 
 
 def alive(snapshot: Snapshot) -> bool:

@@ -2,14 +2,14 @@
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
 
 from collector import __version__
-from collector.core.counters import Count
+from collector.core.counters import Count, Counters
 from collector.core.model import RecordType
 from collector.core.report import CycleOutcome, CycleReport, ReasonKind
 from collector.core.text import printable
@@ -57,12 +57,8 @@ _HEADLINES = {"failing": "Needs attention", "ok": "Collecting", "standby": "Stan
 """By the kind of state that the page has an icon and a colour for."""
 
 
-def render(snapshot: Snapshot, counts: Mapping[tuple[Count, str], int]) -> str:
+def render(snapshot: Snapshot, counters: Counters) -> str:
     """The whole document."""
-
-    def total(count: Count) -> int:
-        return sum(number for (counted, _), number in counts.items() if counted is count)
-
     health = judge(snapshot)
     longest_s = RUNNING_REFRESH_S if snapshot.running else REFRESH_S
     kind = "starting" if health.ok and snapshot.role is Role.STARTING else health.status
@@ -86,9 +82,9 @@ def render(snapshot: Snapshot, counts: Mapping[tuple[Count, str], int]) -> str:
         record_types=[each for each in RecordType if each in snapshot.newest_ms or each in snapshot.reached],
         cycles=snapshot.reports[: -SHOWN_CYCLES - 1 : -1],
         excused_by=_excused_by(snapshot),
-        confirmed=total(Count.POINTS_CONFIRMED),
-        invalid=total(Count.POINTS_INVALID),
-        skipped=total(Count.CYCLES_SKIPPED),
+        confirmed=counters.get(Count.POINTS_CONFIRMED),
+        invalid=counters.get(Count.POINTS_INVALID),
+        skipped=counters.get(Count.CYCLES_SKIPPED),
     )
 
 

@@ -73,13 +73,14 @@ class Site:
         """What is to be seen at this path; None where there is nothing."""
         match path:
             case "/":
-                return Reply(200, "text/html; charset=utf-8", render(self._state.snapshot(), self._counters.counts()).encode())
+                return Reply(200, "text/html; charset=utf-8", render(self._state.snapshot(), self._counters).encode())
             case "/metrics":
                 body, content_type = self._metrics.render(accept)
                 return Reply(200, content_type, body)
             case "/healthz":
-                health = judge(self._state.snapshot())
-                return _json(health.ok, {"status": health.status, "role": health.role, "reasons": health.reasons})
+                now = self._state.snapshot()
+                health = judge(now)
+                return _json(health.ok, {"status": health.status, "role": now.role, "reasons": health.reasons})
             case "/livez":
                 now = self._state.snapshot()
                 ok = alive(now)

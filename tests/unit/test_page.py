@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from collector.core.counters import Count
+from collector.core.counters import Count, Counters
 from collector.core.model import RecordType
 from collector.core.report import CycleOutcome, CycleReport, Reached, Reason, ReasonKind, WindowOutcome
 from collector.core.text import MOST_CHARACTERS
@@ -121,8 +121,8 @@ class Reader(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def read(snapshot: Snapshot, counts: dict[tuple[Count, str], int] | None = None) -> Reader:
-    return Reader(render(snapshot, counts or {}))
+def read(snapshot: Snapshot, counters: Counters | None = None) -> Reader:
+    return Reader(render(snapshot, counters or Counters()))
 
 
 def test_working_collector_says_so_with_its_last_and_its_next_cycle() -> None:
@@ -279,14 +279,13 @@ def test_dependency_tells_its_last_error_when_it_is_back_and_when_nobody_has_tri
 
 
 def test_totals_since_the_start_come_from_the_counters() -> None:
-    counts = {
-        (Count.POINTS_CONFIRMED, "traffic"): 1_234_000,
-        (Count.POINTS_CONFIRMED, "errors"): 567,
-        (Count.POINTS_INVALID, "errors"): 12,
-        (Count.CYCLES_SKIPPED, ""): 3,
-    }
+    counters = Counters()
+    counters.add(Count.POINTS_CONFIRMED, 1_234_000, "traffic")
+    counters.add(Count.POINTS_CONFIRMED, 567, "errors")
+    counters.add(Count.POINTS_INVALID, 12, "errors")
+    counters.add(Count.CYCLES_SKIPPED, 3)
     expected = "Since the start at 2025-11-24 16:00:00: 1,234,567 points confirmed, 12 dropped as invalid, 3 cycles skipped."
-    assert expected in read(WORKING, counts=counts).text
+    assert expected in read(WORKING, counters).text
 
 
 def test_hostile_names_and_errors_stay_text() -> None:
@@ -312,7 +311,7 @@ def test_text_that_cannot_be_printed_or_has_no_end_is_made_fit() -> None:
 def test_chart_has_a_bar_a_cycle_with_failed_and_cut_ones_marked() -> None:
     cut = cycle(outcome=CycleOutcome.CUT, start_ms=START_MS + 900_000)
     failed = cycle(outcome=CycleOutcome.FAILED, points=0, start_ms=START_MS + 1_800_000)
-    document = render(replace(WORKING, reports=(CYCLE, cut, failed)), {})
+    document = render(replace(WORKING, reports=(CYCLE, cut, failed)), Counters())
     assert [document.count(f'<g class="{outcome}">') for outcome in CycleOutcome] == [4, 4, 4]
     assert "<title>2025-11-24 16:30 UTC, failed: 0</title>" in document
     assert "Points in each of the last 3 cycles: latest 0, most 571,765; 1 of these cycles failed" in document
@@ -336,7 +335,7 @@ def test_bar_of_a_catch_up_is_cut_off_and_says_its_number_so_that_the_others_are
     assert points.ticks[0] == "2,000"
     assert [(bar.height, bar.number) for bar in points.bars if bar.cut_off] == [(100, "38,646")]
     assert {round(bar.height) for bar in points.bars if not bar.cut_off} == {68}
-    assert ">38,646</text>" in render(replace(WORKING, reports=reports), {})
+    assert ">38,646</text>" in render(replace(WORKING, reports=reports), Counters())
 
 
 def test_numbers_on_neighbouring_bars_that_are_cut_off_do_not_overlap() -> None:
@@ -363,7 +362,7 @@ def test_table_of_cycles_shows_the_newest_first_and_not_all() -> None:
     starts = re.findall(r"2025-11-25 (\d\d:\d\d):00 complete", page.text)
     assert starts[0] == "15:45"
     assert len(starts) == SHOWN_CYCLES
-    assert len(render(replace(WORKING, reports=reports), {})) < 150_000
+    assert len(render(replace(WORKING, reports=reports), Counters())) < 150_000
 
 
 def test_nothing_is_loaded_from_elsewhere_and_nothing_is_run() -> None:
@@ -378,7 +377,7 @@ def test_nothing_is_loaded_from_elsewhere_and_nothing_is_run() -> None:
 
 def test_policy_allows_the_pages_own_style_and_nothing_else() -> None:
     digest = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-    assert f"<style>{STYLE}</style>" in render(WORKING, {})
+    assert f"<style>{STYLE}</style>" in render(WORKING, Counters())
     allowed = ["default-src 'none'", f"style-src 'sha256-{digest}'", "img-src data:"]
     denied = ["base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"]
     assert CONTENT_SECURITY_POLICY.split("; ") == allowed + denied
