@@ -145,9 +145,12 @@ class CycleReport:
         """Whether one of the reasons is that it failed as a whole."""
         return any(each.kind in (ReasonKind.FAILURE, ReasonKind.DEPENDENCY) for each in self.reasons)
 
+    def lag_ms(self, reached: Reached) -> int:
+        """How far the worst series of a record type is behind what could be collected, at the cycle's end."""
+        return max(0, self.start_ms + round(self.seconds * 1000) - self.settle_ms - reached.worst_ms)
+
     def line(self) -> Fields:
         """The figures by name, for the log; the lag is that of the metrics and of the page at the cycle's end."""
-        complete_ms = self.start_ms + round(self.seconds * 1000) - self.settle_ms
         figures = {
             "outcome": "running" if self.outcome is None else self.outcome.value,
             "seconds": round(self.seconds, 1),
@@ -164,6 +167,6 @@ class CycleReport:
             "outstanding": self.outstanding,
             "idle": self.idle,
             "database_seconds": round(self.database_s, 2),
-            **{f"lag_{each}": max(0, complete_ms - reached.worst_ms) // 1000 for each, reached in self.reached.items()},
+            **{f"lag_{each}": self.lag_ms(reached) // 1000 for each, reached in self.reached.items()},
         }
         return Fields(figures)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from collector.core.report import CycleOutcome, CycleReport, WindowOutcome
 from collector.watch.format import duration, utc
-from collector.watch.state import Snapshot
 
 FEWEST_SLOTS = 32
 """Bars keep their width until there are more cycles than this; the newest is always at the right edge."""
@@ -53,7 +52,7 @@ class Chart:
 @dataclass(frozen=True, slots=True)
 class _Figure:
     title: str
-    value: Callable[[CycleReport, Snapshot], float]
+    value: Callable[[CycleReport], float]
     shown: Callable[[float], str]
     end: Callable[[float], float]
     """The end of the axis on which this value is the greatest."""
@@ -65,14 +64,13 @@ def undone(report: CycleReport) -> int:
     return sum(report.windows[each] for each in WindowOutcome if each not in (WindowOutcome.DONE, WindowOutcome.EMPTY))
 
 
-def charts(snapshot: Snapshot) -> list[Chart]:
-    """All charts of the cycles that have ended; they share their axis of time."""
-    return [_chart(each, snapshot) for each in _FIGURES]
+def charts(reports: Sequence[CycleReport]) -> list[Chart]:
+    """All charts of the cycles that have ended, of which there must be some; they share their axis of time."""
+    return [_chart(each, reports) for each in _FIGURES]
 
 
-def _lag_at_end(report: CycleReport, snapshot: Snapshot) -> float:
-    end_ms = report.start_ms + round(report.seconds * 1000)
-    return max((snapshot.lag_s(each.worst_ms, end_ms) for each in report.reached.values()), default=0.0)
+def _lag_s(report: CycleReport) -> float:
+    return max((report.lag_ms(each) / 1000 for each in report.reached.values()), default=0.0)
 
 
 def _number(value: float) -> str:
@@ -91,17 +89,16 @@ def _round_span(value: float) -> float:
 
 
 _FIGURES = (
-    _Figure("Points", lambda report, _: report.points, _number, _round_number),
+    _Figure("Points", lambda report: report.points, _number, _round_number),
     # how far behind is what matters here: a bar is never cut off
-    _Figure("Furthest behind at a cycle's end", _lag_at_end, duration, _round_span, cuts=False),
-    _Figure("Duration", lambda report, _: report.seconds, duration, _round_span),
-    _Figure("Windows that failed", lambda report, _: undone(report), _number, _round_number),
+    _Figure("Furthest behind at a cycle's end", _lag_s, duration, _round_span, cuts=False),
+    _Figure("Duration", lambda report: report.seconds, duration, _round_span),
+    _Figure("Windows that failed", undone, _number, _round_number),
 )
 
 
-def _chart(figure: _Figure, snapshot: Snapshot) -> Chart:
-    reports = snapshot.reports
-    values = [figure.value(each, snapshot) for each in reports]
+def _chart(figure: _Figure, reports: Sequence[CycleReport]) -> Chart:
+    values = [figure.value(each) for each in reports]
     most = max(values)
     usual = _usual(values) if figure.cuts else most
     # a bar that is cut off stands out over the others

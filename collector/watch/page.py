@@ -78,7 +78,7 @@ def render(snapshot: Snapshot, counters: Counters) -> str:
         worst_s=max((snapshot.lag_s(each.worst_ms) for each in snapshot.reached.values()), default=None),
         median_s=max((snapshot.lag_s(each.median_ms) for each in snapshot.reached.values()), default=None),
         states=_states(snapshot.figures) if snapshot.figures else "",
-        charts=charts(snapshot) if snapshot.reports else [],
+        charts=charts(snapshot.reports) if snapshot.reports else [],
         record_types=[each for each in RecordType if each in snapshot.newest_ms or each in snapshot.reached],
         cycles=snapshot.reports[: -SHOWN_CYCLES - 1 : -1],
         excused_by=_excused_by(snapshot),

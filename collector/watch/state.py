@@ -119,9 +119,9 @@ class Snapshot:
         """The running cycle, else the last one."""
         return self.running or self.latest
 
-    def lag_s(self, reached_ms: int, at_ms: int | None = None) -> float:
-        """How far what was answered up to that time is behind what could be collected, at the snapshot's time or another one."""
-        return max(0.0, ((self.now_ms if at_ms is None else at_ms) - reached_ms) / 1000 - self.settle_delay_s)
+    def lag_s(self, reached_ms: int) -> float:
+        """How far what was answered up to that time is behind what could be collected; it grows with the clock."""
+        return max(0.0, (self.now_ms - reached_ms) / 1000 - self.settle_delay_s)
 
     def with_report(self, report: CycleReport) -> "Snapshot":
         """With what this newer report says of the table and of the newest points, as far as it says something."""

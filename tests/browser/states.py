@@ -57,7 +57,8 @@ class Scene:
 
 def report(start_ms: int, points: int, late_ms: int = 60_000) -> CycleReport:
     rng = random.Random(start_ms)
-    made = CycleReport(start_ms=start_ms, seconds=40 + rng.random() * 8 + points / 60_000, active=10_679, draining=12, idle=4_669)
+    made = CycleReport(start_ms=start_ms, settle_ms=SETTLE_S * 1000, active=10_679, draining=12, idle=4_669)
+    made.seconds = 40 + rng.random() * 8 + points / 60_000
     made.points = points + rng.randrange(points // 50 + 1)
     made.planned = made.done = 18_600
     made.windows |= {WindowOutcome.DONE: 18_000, WindowOutcome.EMPTY: 590, WindowOutcome.FAILED: rng.randrange(7)}
