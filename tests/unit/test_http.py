@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 import math
 import time
 import traceback
@@ -109,6 +110,16 @@ def test_page_in_place_of_json_is_named_and_its_beginning_quoted() -> None:
 def test_an_integer_that_python_does_not_read_spoils_nothing_else(text: bytes, read: object) -> None:
     body = b'{"points": [[1, %b, %b], [2, 3, 4]]}' % (b"9" * 5000, text)
     assert value(body) == {"points": [[1, math.inf, read], [2, 3, 4]]}
+
+
+@pytest.mark.parametrize("text", ["[NaN, 1]", '["\\ud800", 1]', "[1e999, 1]", "[-0, 1]", '["\u00fc", 18446744073709551615]'])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_what_the_fast_parser_refuses_is_read_all_the_same(text: str, encoding: str) -> None:
+    assert repr(value(text.encode(encoding))) == repr(json.loads(text))
+
+
+def test_an_integer_of_a_listing_arrives_unchanged_however_long_it_is() -> None:
+    assert value(b"[123456789012345678901234567890]", any_bytes=True) == [123456789012345678901234567890]
 
 
 def test_a_byte_that_is_not_utf_8_spoils_its_own_text_alone_where_asked() -> None:

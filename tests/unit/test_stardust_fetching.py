@@ -2,11 +2,14 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
 
 from collector.core.contracts import Fetched
 from collector.core.model import RecordType, Series, Window
 from collector.core.shutdown import Stop
+from collector.source.stardust import fetching
 from collector.source.stardust.fetching import Answered, Fetching, windows_of
 from collector.source.stardust.groups import Group, Interface, halves
 
@@ -66,13 +69,13 @@ class Intake:
 class Fetch:
     """A Fetching whose `ask` a test gives, and whether its source is away."""
 
-    def __init__(self, groups: Sequence[Group], ask: Callable[[Group], Answered], room: int = 10**6) -> None:
+    def __init__(self, groups: Sequence[Group], ask: Callable[[Group], Answered], room: int = 10**6, queries: int = 2) -> None:
         self.intake, self.away = Intake(room), False
-        self.fetching = Fetching(iter(groups), ask, lambda: self.away, self.intake, Stop(), float("inf"))
+        self.fetching = Fetching(iter(groups), ask, lambda: self.away, self.intake, Stop(), float("inf"), queries)
 
-    def run(self, threads: int = 2) -> None:
+    def run(self) -> None:
         """Fails where it would go on for ever."""
-        runner = threading.Thread(target=self.fetching.run, args=(threads,), daemon=True)
+        runner = threading.Thread(target=self.fetching.run, daemon=True)
         runner.start()
         runner.join(SOON_S / 2)
         self.intake.ended = runner.is_alive()
@@ -110,17 +113,37 @@ def test_what_was_admitted_while_the_source_went_away_is_asked_for_when_it_is_ba
     assert len(fetch.intake.delivered) == 6
 
 
-def test_only_what_is_asked_for_is_admitted_of_a_group_that_comes_back_in_parts() -> None:
+def test_only_what_is_asked_for_is_admitted_of_a_group_that_comes_back_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "HANDING_OVER", 0)
     most: list[int] = []
 
     def ask(group: Group) -> Answered:
         most.append(fetch.intake.admitted.total())
         return Answered(again=tuple(halves(group))) if len(group) > 2 else Answered(answers(group))
 
-    fetch = Fetch([group_of(8)], ask)
-    fetch.run(threads=1)
+    fetch = Fetch([group_of(8)], ask, queries=1)
+    fetch.run()
     assert most == [8, 4, 2, 2, 4, 2, 2]
     assert fetch.intake.delivered == Counter(windows_of(group_of(8)))
+
+
+def test_answer_that_is_handed_over_lets_the_next_query_go() -> None:
+    asked: list[Group] = []
+    both_asked = threading.Event()
+
+    def slow(group: Group) -> Iterator[Fetched]:
+        assert both_asked.wait(SOON_S / 5)
+        yield from answers(group)
+
+    def ask(group: Group) -> Answered:
+        asked.append(group)
+        if len(asked) == 2:
+            both_asked.set()
+        return Answered(slow(group))
+
+    fetch = Fetch([group_of(1), group_of(1, 1)], ask, queries=1)
+    fetch.run()
+    assert fetch.intake.delivered.total() == 2
 
 
 def test_after_a_doubt_that_passed_as_many_threads_go_on() -> None:
@@ -143,6 +166,6 @@ def test_after_a_doubt_that_passed_as_many_threads_go_on() -> None:
         doubted.wait(SOON_S)
         return Answered(answers(group))
 
-    fetch = Fetch([group_of(2), *(group_of(1, number) for number in range(2, 2 + threads - 1 + threads))], ask)
-    fetch.run(threads)
+    fetch = Fetch([group_of(2), *(group_of(1, number) for number in range(2, 2 + threads - 1 + threads))], ask, queries=threads)
+    fetch.run()
     assert fetch.intake.delivered.total() == 2 + threads - 1 + threads

@@ -73,7 +73,7 @@ def test_esnet_takes_no_more_after_a_restart_when_its_silent_interfaces_have_win
 
 def test_a_group_that_is_too_large_is_asked_again_in_enough_parts() -> None:
     group = by_interface([window(number) for number in range(10)])[0]
-    assert [len(each) for each in parts(group, 10_000)] == [2, 2, 2, 2, 2]
+    assert [len(each) for each in parts(group, 10_000)] == [3, 3, 3, 1]
     assert [len(each) for each in parts(group, 10**9)] == [1] * 10
     assert [len(each) for each in parts(group[:3], 3)] == [1, 1, 1]
     assert [len(each) for each in halves(group[:3])] == [1, 2]

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from collector.config.systems import StardustSettings
 from collector.core.backoff import growing
@@ -123,10 +123,11 @@ class Stardust:
         delays_s = growing(PROBE_FIRST_S, PROBE_MOST_S)
         wait = False
         made = groups.groups(interfaces, self._density)
-        fetching = Fetching(made, lambda group: self._ask(group, until), self._is_away, intake, self._stop, until)
+        threads = self._settings.concurrency
+        fetching = Fetching(made, lambda group: self._ask(group, until), self._is_away, intake, self._stop, until, threads)
         while not fetching.done and not self._stop.is_set() and time.monotonic() < until:
             if not self._is_away():
-                fetching.run(self._settings.concurrency)
+                fetching.run()
             elif wait and (self._once or self._stop.wait(min(next(delays_s), until - time.monotonic()))):
                 break
             else:
@@ -202,16 +203,18 @@ class Stardust:
         for line in documents.dropped:
             self._counters.add(Count.DOCUMENTS_DROPPED)
             self._dropped.warning("document of Stardust dropped", "reason=%s", line)
-        return Answered(self._fetched(group, documents, answer))
+        return Answered(self._fetched(group, documents))
 
-    def _fetched(self, group: Group, documents: Documents, answer: Answer) -> Iterator[Fetched]:
-        """The windows' answers, one by one; `answer`, whose documents these are, is kept until the last one."""
+    def _fetched(self, group: Group, documents: Documents) -> Sequence[Fetched]:
+        """The windows' answers: the points alone, a tenth of what their documents take."""
+        fetched: list[Fetched] = []
         for interface in group:
             own = documents.by_id[interface.id]
             for window in interface.windows:
                 points = points_of(own, window)
                 self._density.learn(window, len(points))
-                yield Fetched(window, points)
+                fetched.append(Fetched(window, points))
+        return fetched
 
     def _failed(self, group: Group, fault: Fault) -> Answered:
         with self._lock:

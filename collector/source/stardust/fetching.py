@@ -20,6 +20,8 @@ from collector.source.stardust.groups import Group, Interface
 
 LATE_S = 0.5
 """What is in flight gets this much longer than the grace of a stop; what is stuck even then is left behind."""
+HANDING_OVER = 2
+"""Threads beside those that ask: one that hands over an answer lets the next query go."""
 _LOOK_S = 0.1
 
 
@@ -44,6 +46,7 @@ class Fetching:
         intake: Intake,
         stop: Stop,
         until: float,
+        concurrency: int,
     ) -> None:
         self._groups = groups
         self._ask = ask
@@ -51,6 +54,9 @@ class Fetching:
         self._intake = intake
         self._stop = stop
         self._until = until
+        self._threads_wanted = concurrency + HANDING_OVER
+        self._queries = threading.Semaphore(concurrency)
+        """Groups that may be asked for at once."""
         self._changed = threading.Condition()
         self._again: deque[Group] = deque()
         """Before all others; none of them is admitted."""
@@ -60,14 +66,14 @@ class Fetching:
         """Nothing is left, or nothing more may be asked for."""
         self._left = False
 
-    def run(self, threads: int) -> None:
+    def run(self) -> None:
         """Go on until all is done or the source is away; after a doubt that passed with as many threads as before."""
         with self._changed:
             while not (self._no_more() and not self._serving):
                 give_up_at = self._stop.give_up_at
                 if give_up_at is not None and time.monotonic() > give_up_at + LATE_S:
                     return
-                while self._threads < threads and not self._no_more():
+                while self._threads < self._threads_wanted and not self._no_more():
                     self._threads += 1
                     threading.Thread(target=self._work, name=f"query-{self._threads}", daemon=True).start()
                 self._changed.wait(_LOOK_S)
@@ -131,26 +137,29 @@ class Fetching:
         again: tuple[Group, ...] = ()
         closed = False
         try:
-            asked, rest = split(group, self._intake.admit(windows_of(group)))
-            if not asked:
-                closed = True
-            elif self._is_away() and not probe:
-                # it went away while this one waited for room
-                self._intake.release(windows_of(asked))
-                again = (group,)
-            else:
-                answered = self._ask(asked)
-                closed = answered.not_asked
-                if answered.again or answered.not_asked:
-                    self._intake.release(windows_of(asked))
-                again = (*answered.again, *([rest] if rest else ()))
-                self._deliver(answered.fetched)
+            with self._queries:
+                answered, again, closed = self._admitted(group, probe)
+            self._deliver(answered.fetched)
         finally:
             with self._changed:
                 self._again.extendleft(reversed(again))
                 self.done = self.done or closed
                 self._serving -= 1
                 self._changed.notify_all()
+
+    def _admitted(self, group: Group, probe: bool) -> tuple[Answered, tuple[Group, ...], bool]:
+        """What came of as much of the group as was admitted, what is to be asked for again, and whether that was all."""
+        asked, rest = split(group, self._intake.admit(windows_of(group)))
+        if not asked:
+            return Answered(), (), True
+        if self._is_away() and not probe:
+            # it went away while this one waited for room
+            self._intake.release(windows_of(asked))
+            return Answered(), (group,), False
+        answered = self._ask(asked)
+        if answered.again or answered.not_asked:
+            self._intake.release(windows_of(asked))
+        return answered, (*answered.again, *([rest] if rest else ())), answered.not_asked
 
     def _deliver(self, fetched: Iterable[Fetched]) -> None:
         for each in fetched:

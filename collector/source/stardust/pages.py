@@ -63,6 +63,7 @@ class Pages:
             if next_after == after:
                 raise AnswerError("listing whose pages have no end")
             after = next_after
+            del answer, buckets, inside  # its memory is free again before the next page asks for some
 
     def _page(self, now_ms: int, after: Any) -> tuple[Answer, Sequence[Any], Any]:
         """A page's answer, its buckets, and the key behind which the next one begins."""
