@@ -24,6 +24,7 @@ INSIDE_SOURCE = {"http": set(), "netbeam": {"http"}, "stardust": {"http"}, "simu
 DRIVERS = {
     "requests": {"source/http"},
     "urllib3": {"source/http"},
+    "orjson": {"source/http"},
     "mysql": {"store"},
     "sqlite3": {"store"},
     "pika": {"bus"},
