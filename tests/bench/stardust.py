@@ -38,7 +38,7 @@ def _cycle(stage: Stage, place: Place, url: str, names: tuple[str, ...]) -> Run:
 def measure(stage: Stage, results: Results, rounds: int, rival_python: str | None) -> None:
     """Stardust, Netbeam and the publisher alone by turns; ratios are made of means over all rounds."""
     names = tuple(talking_network(len(stage.resources)).resources)
-    runs, netbeam, alone, queries = [], [], [], []
+    runs, netbeam, alone, queries, server_cpu_s = [], [], [], [], []
     with StardustProcess(len(names)) as stardust:
         for _ in range(rounds):
             await_early_minute(30)
@@ -46,12 +46,15 @@ def measure(stage: Stage, results: Results, rounds: int, rival_python: str | Non
             runs.append(_cycle(stage, stage.place(), stardust.url, names))
             after = stardust.tell()
             queries.append(sum(after[each] - before[each] for each in ("listing", "points")))
+            server_cpu_s.append(after["cpu_s"] - before["cpu_s"])
             place = stage.place()
             with place.emptied():
                 alone.append(run_module("tests.bench.publish", "collector", runs[-1].messages, settings=place.environment))
             stage.netbeam.tell(talk=True, latency_s=LATENCY_S)
             netbeam.append(run_cycle(stage, stage.place(), emptied=True))
         _report(results, runs, netbeam, alone, max(queries))
+        spent = f"broker {mean(run.broker_cpu_s for run in runs):.1f} s, collector {mean(run.cpu_s for run in runs):.1f} s"
+        results.add("CPU of that cycle, on two cores", "", f"{spent}, simulated Stardust {mean(server_cpu_s):.1f} s")
         if rival_python:
             _run_rival(stage, results, stardust, rival_python, runs[0].messages)
 
