@@ -54,7 +54,7 @@ class Connection:
         self._settings, self._exchange, self._timing = settings, exchange, timing
         self._confirms, self._outage, self._counters, self._on_fault = confirms, outage, counters, on_fault
         self._events: deque[tuple[Callable[..., None], Sequence[Any]]] = deque()
-        self._was_ready = self._doubtful = self._leaving = False
+        self._was_ready = self._doubtful = False
         self._proven = True
         self._denied: ConfigurationError | None = None  # publishing was forbidden, and nothing has been confirmed since
         self._blocked: str | None = None
@@ -101,8 +101,7 @@ class Connection:
             handler, passed = self._events.popleft()
             if passed[0] is self.connection or passed[0] is self.channel:  # not one that was given up since
                 handler(*passed)
-        if not self._leaving:
-            self._look_at_the_clock(time.monotonic())
+        self._look_at_the_clock(time.monotonic())
 
     def _look_at_the_clock(self, now: float) -> None:
         if self._retry_at is not None and now >= self._retry_at:
@@ -168,8 +167,6 @@ class Connection:
         self._not_connected(explain(error, self._settings, connection.fault))
 
     def _not_connected(self, error: CollectorError) -> None:
-        if self._leaving:
-            return
         if isinstance(error, UnavailableError):
             error = UnavailableError(f"{self._host}:{self._settings.port}: {error}")
         self._errors.append(error)
@@ -187,13 +184,13 @@ class Connection:
     def _retry_after(self, delay_s: float) -> None:
         self.usable, self.channel, self._blocked = False, None, None
         self._retry_at = time.monotonic() + delay_s
-        self.loop.wake_after(delay_s)
+        self.loop.wake(delay_s)
 
     def _opened(self, connection: BrokerConnection) -> None:
         if connection.offers_confirms:
             self._open_channel()
             return
-        self.abort()
+        self._abort()
         self._lose(ConfigurationError(f"{self._host}:{self._settings.port}: {NO_CONFIRMS}"))
 
     def _open_channel(self, declare: bool = False) -> None:
@@ -207,7 +204,7 @@ class Connection:
             self.channel = ConfirmChannel(self.connection, self._exchange, declare, self._settings.mandatory, found, closed)
 
     def _exchange_found(self, channel: ConfirmChannel) -> None:
-        if not channel.is_open or self._leaving:
+        if not channel.is_open:
             return
         self._proven = False
         self.refusal = self._denied
@@ -220,7 +217,7 @@ class Connection:
 
     def _channel_closed(self, channel: ConfirmChannel, reason: Any) -> None:
         """The broker closed the channel alone; the connection is kept, and a channel is opened on it after a delay."""
-        if self.connection is None or not self.connection.is_open or self._leaving:
+        if self.connection is None or not self.connection.is_open:
             return
         error = explain_channel(reason, self._settings, self._exchange, channel.declare and not self.usable)
         if isinstance(error, NoExchangeError) and self._settings.declare and not self.usable and not channel.declare:
@@ -235,12 +232,10 @@ class Connection:
         self._lose(explain(reason, self._settings, connection.fault), reason)
 
     def _drop(self, reason: str) -> None:
-        self.abort()
+        self._abort()
         self._lose(UnavailableError(reason))
 
     def _lose(self, error: CollectorError, reason: BaseException | None = None) -> None:
-        if self._leaving:
-            return
         # Whatever was in flight may be why: until it is settled, being connected again is not being well again.
         self._doubtful = self._doubtful or self._confirms.pending
         if self.usable and is_message_fault(reason) and self._confirms.unsettled:
@@ -260,28 +255,17 @@ class Connection:
         self._delays = growing(self._timing.first_delay, self._timing.most_delay)
         self._outage.ended()
 
-    def abort(self) -> None:
+    def _abort(self) -> None:
         """Drop the connection without a word to the broker."""
         connection, self.connection = self.connection, None
         if connection is not None and not connection.is_closed:
             with self._neighbour():
                 connection.abort()
 
-    def leave(self) -> None:
-        """Begin to disconnect in good order; `connection` is None when that is done."""
-        self._leaving, self.usable = True, False
-        if self.connection is not None and self.connection.is_open:
-            with self._neighbour():
-                self.connection.close()
-        else:
-            self.abort()
-
-    def end(self) -> None:
-        """Close whatever is open, at once and for good."""
-        self.leave()
-        self.abort()
-        with self._neighbour():
-            self.loop.close()
+    def end(self, until: float) -> None:
+        """Disconnect in good order, at `until` without a word, and for good."""
+        self.usable = False
+        self.loop.end(self.connection, until)
 
     def _on_blocked(self, _connection: BrokerConnection, frame: Any) -> None:
         if self.usable:
@@ -289,7 +273,7 @@ class Connection:
             self._blocked = f"publishing is blocked by the broker: {printable(frame.method.reason)}"
 
     def _on_unblocked(self, _connection: BrokerConnection, _frame: object) -> None:
-        if self._blocked is not None and not self._leaving:
+        if self._blocked is not None:
             self._go_on()
 
     def _go_on(self) -> None:

@@ -5,6 +5,10 @@ guessed from the stage at which it came. Here what a broker may send is bounded,
 """
 
 import logging
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from functools import partial
 
 import pika
 import pika.exceptions
@@ -90,21 +94,31 @@ class Loop(IOLoop):  # type: ignore[misc]
         self.poll()
         self.process_timeouts()
 
-    def wake_after(self, seconds: float) -> None:
-        """End the wait of that moment's turn."""
-        self.call_later(seconds, _nothing)
+    def every(self, seconds: float, call: Callable[[], object]) -> None:
+        """Call this again and again, so long apart; a turn then waits no longer than that."""
 
-    def wake(self) -> None:
-        """End the wait of this turn. Any thread."""
-        self.add_callback_threadsafe(_nothing)
+        def again() -> None:
+            self.call_later(seconds, again)
+            call()
 
-    def close(self) -> None:
-        """End what was aborted, and itself; a connection that is still being made takes several turns to go away."""
-        try:
-            for _ in range(3):
+        self.call_later(seconds, again)
+
+    def wake(self, after_s: float = 0.0) -> None:
+        """End the wait of the turn, at once or that much later. Any thread."""
+        self.add_callback_threadsafe(partial(self.call_later, after_s, _nothing))
+
+    def end(self, connection: BrokerConnection | None, until: float) -> None:
+        """Disconnect in good order, at `until` without a word, and close. Nobody waits for anything any more."""
+        with closing(self), suppress(Exception):
+            if connection is not None and connection.is_open:
+                connection.close()
+                self.wake(max(0.0, until - time.monotonic()))
+                while not connection.is_closed and time.monotonic() < until:
+                    self.turn()
+            if connection is not None and not connection.is_closed:
+                connection.abort()
+            for _ in range(3):  # a connection that is still being made takes several turns to go away
                 self.process_timeouts()
-        finally:
-            super().close()
 
 
 def _nothing() -> None:

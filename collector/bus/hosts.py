@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,7 +18,6 @@ from collector.core.text import printable
 TIMEOUT_S = 10.0
 """For one host, from the connection to the last answer."""
 GOODBYE_S = 1.0
-TICK_S = 0.2
 NOT_IMPLEMENTED = 540
 
 
@@ -72,33 +70,23 @@ class _Look:
 
     def __init__(self, settings: RabbitSettings, host: str, timeout_s: float) -> None:
         self._settings, self._timeout_s = settings, timeout_s
-        self._wanted = parameters(settings, host, Timing())
         self._until = time.monotonic() + timeout_s
-        self._loop = Loop()
         self._reasons: list[Any] = []
+        wanted = parameters(settings, host, Timing())
+        self._loop = Loop()
+        self._loop.wake(timeout_s)
+        self._connection = BrokerConnection(
+            wanted, on_open_error_callback=self._closed, on_close_callback=self._closed, custom_ioloop=self._loop
+        )
 
     def run(self, exchange: str, routing_keys: Sequence[str]) -> str | None:
         """Find out whether the user may publish; returns what could not be found out. Raises CollectorError."""
-        with closing(self._loop):
-            connection = BrokerConnection(
-                self._wanted,
-                on_open_error_callback=self._closed,
-                on_close_callback=self._closed,
-                custom_ioloop=self._loop,
-            )
-            try:
-                return self._ask(connection, exchange, routing_keys)
-            finally:
-                with suppress(Exception):  # nobody waits for anything any more
-                    self._leave(connection)
-
-    def _ask(self, connection: BrokerConnection, exchange: str, routing_keys: Sequence[str]) -> str | None:
         found = False
         try:
-            self._wait(lambda: connection.is_open)
-            if not connection.offers_confirms:
+            self._wait(lambda: self._connection.is_open)
+            if not self._connection.offers_confirms:
                 raise ConfigurationError(NO_CONFIRMS)
-            channel = self._answer(lambda callback: connection.channel(on_open_callback=callback))
+            channel = self._answer(lambda callback: self._connection.channel(on_open_callback=callback))
             channel.add_on_close_callback(self._closed)
             self._answer(partial(channel.exchange_declare, exchange, passive=True))
             found = True
@@ -111,7 +99,9 @@ class _Look:
                 return "whether the user may publish shows only when publishing: the broker has no transactions"
             if isinstance(closed.reason, pika.exceptions.ChannelClosed):
                 raise explain_channel(closed.reason, self._settings, exchange, False) from closed
-            raise explain(closed.reason, self._settings, connection.fault) from closed
+            raise explain(closed.reason, self._settings, self._connection.fault) from closed
+        finally:
+            self._loop.end(self._connection, time.monotonic() + GOODBYE_S)
         return None
 
     def _closed(self, _closed: object, reason: Any) -> None:
@@ -128,20 +118,6 @@ class _Look:
         while not self._reasons and not done():
             if time.monotonic() >= self._until:
                 raise UnavailableError(f"no answer within {self._timeout_s:.0f} s{WHERE}")
-            self._turn()
+            self._loop.turn()
         if self._reasons:
             raise _ClosedError(self._reasons[0])
-
-    def _turn(self) -> None:
-        self._loop.wake_after(TICK_S)
-        self._loop.turn()
-
-    def _leave(self, connection: BrokerConnection) -> None:
-        """Disconnect in good order, or else at once."""
-        until = time.monotonic() + GOODBYE_S
-        if connection.is_open:
-            connection.close()
-        while not connection.is_closed and time.monotonic() < until:
-            self._turn()
-        if not connection.is_closed:
-            connection.abort()

@@ -57,12 +57,10 @@ class AmqpPublisher:
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
         # What other threads hand over, by a deque's atomic operations; None is "give up all that came before".
         self._inbox: deque[Batch | None] = deque()
-        self._woken = self._ended = self._leaving = self._begun = False
+        self._woken = self._ended = self._begun = False
         self._wait_until = 0.0
         self._close_at: float | None = None
         self._faults = LimitedLog(log)
-        self._tick_at = 0.0
-        self._sum_up_at = 0.0
 
     @property
     def ready(self) -> bool:
@@ -101,7 +99,8 @@ class AmqpPublisher:
                 close_at = time.monotonic() + timeout_s - min(0.1, timeout_s / 10)
                 self._wait_until = close_at - min(FAREWELL_S, timeout_s / 4)
                 self._close_at = close_at
-                self._connection.loop.add_callback_threadsafe(self._note_end)
+                self._connection.loop.wake()
+                self._connection.loop.wake(max(0.0, self._wait_until - time.monotonic()))
             self._thread.join(timeout_s)
         elif not self._ended:
             self._end()
@@ -127,15 +126,17 @@ class AmqpPublisher:
 
     def _run(self) -> None:
         try:
+            self._connection.loop.every(TICK_S, lambda: None)
+            self._connection.loop.every(SUM_UP_S, self._faults.conclude)
             self._connection.begin()
             while not self._over():
-                self._tick()
                 self._pause()
                 self._connection.turn()
                 self._take_inbox()
                 self._take_answers()  # before `act`, which may begin another channel with tags of its own
                 self._connection.act()
                 self._send()
+            self._give_up()
         except Exception as error:
             self._stop.fail(error, "publisher")
         finally:
@@ -150,18 +151,8 @@ class AmqpPublisher:
         throughput. When nothing was on its way before, what was handed to pika goes out first: pika writes in its next turn.
         """
         begun, self._begun = self._begun, False
-        if self._confirms.unsettled and not (begun or self._leaving):
+        if self._confirms.unsettled and not begun:
             time.sleep(PAUSE_S)
-
-    def _tick(self) -> None:
-        """Have the loop return at least every `TICK_S`, and sum up what was given up now and then."""
-        now = time.monotonic()
-        if now >= self._tick_at:
-            self._tick_at = now + TICK_S
-            self._connection.loop.wake_after(TICK_S)
-        if now >= self._sum_up_at:
-            self._sum_up_at = now + SUM_UP_S
-            self._faults.conclude()
 
     def _take_inbox(self) -> None:
         self._woken = False  # before looking: who hands over from here on wakes the loop again
@@ -223,27 +214,16 @@ class AmqpPublisher:
                 self._begun = True
             self._connection.publish(part.delivery.batch.routing_key, part.messages)
 
-    def _note_end(self) -> None:
-        """Have the loop wake up when closing has something to do."""
-        for until in (self._wait_until, self._close_at or 0.0):
-            self._connection.loop.wake_after(max(0.0, until - time.monotonic()))
-
     def _over(self) -> bool:
-        """Whether the thread may end: it was asked to, and either all is said or the time is up."""
+        """Whether to disconnect now: that was asked for, and no confirm is awaited, or none any longer."""
         if self._close_at is None:
             return False
-        if not self._leaving:
-            awaited = self._connection.ready and (self._confirms.pending or self._inbox)
-            if awaited and time.monotonic() < self._wait_until:
-                return False
-            self._leaving = True
-            self._connection.leave()
-            self._give_up()
-        return self._connection.connection is None or time.monotonic() >= self._close_at
+        awaited = self._connection.ready and (self._confirms.pending or self._inbox)
+        return not awaited or time.monotonic() >= self._wait_until
 
     def _end(self) -> None:
         """Tell everything that is left that it is lost, and from now on whatever comes."""
         self._ended = True
-        self._connection.end()
+        self._connection.end(self._close_at or 0.0)
         self._give_up()
         self._lose_inbox()

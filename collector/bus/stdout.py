@@ -45,12 +45,8 @@ class StdoutPublisher:
         self._stop = stop
         self._stream = sys.stdout if stream is None else stream
         self._lock = threading.Lock()
-        self._open = True
-
-    @property
-    def ready(self) -> bool:
-        """Whether lines can still be written."""
-        return self._open
+        self.ready = True
+        """Lines can still be written."""
 
     def start(self) -> None:
         """Nothing has to be connected."""
@@ -65,7 +61,7 @@ class StdoutPublisher:
         else:
             lines = _safe(self._lines(batch.routing_key, batch.messages))
         with self._lock:
-            written = self._open and self._write(lines)
+            written = self.ready and self._write(lines)
         batch.done(Outcome.CONFIRMED if written else Outcome.LOST)
 
     def withdraw(self) -> None:
@@ -73,7 +69,7 @@ class StdoutPublisher:
 
     def close(self, timeout_s: float) -> None:
         """Write no more; safe to call again."""
-        self._open = False
+        self.ready = False
 
     def _lines(self, routing_key: str, messages: Sequence[Message]) -> bytes:
         before = f'{{"exchange": {self._exchange}, "routing_key": {json.dumps(routing_key)}, "message_id": '.encode()
@@ -84,17 +80,13 @@ class StdoutPublisher:
 
     def _write(self, lines: bytes) -> bool:
         try:
-            buffer = getattr(self._stream, "buffer", None)
-            if buffer is None:
-                self._stream.write(lines.decode())
-            else:
-                # unbuffered (python -u), a write may take only a part
-                rest = memoryview(lines)
-                while rest:
-                    taken = buffer.write(rest)
-                    if taken is None:
-                        raise BlockingIOError(errno.EAGAIN, "it does not wait for its reader")
-                    rest = rest[taken:]
+            # unbuffered (python -u), a write may take only a part
+            rest = memoryview(lines)
+            while rest:
+                taken = self._stream.buffer.write(rest)
+                if taken is None:
+                    raise BlockingIOError(errno.EAGAIN, "it does not wait for its reader")
+                rest = rest[taken:]
             self._stream.flush()
         except (OSError, ValueError) as error:  # ValueError: closed in this program
             self._end(error)
@@ -102,7 +94,7 @@ class StdoutPublisher:
         return True
 
     def _end(self, error: OSError | ValueError) -> None:
-        self._open = False
+        self.ready = False
         if isinstance(error, OSError) and error.errno not in (errno.EPIPE, errno.EBADF):
             reason = error.strerror or type(error).__name__
             self.outage.failed(reason)

@@ -24,13 +24,6 @@ from mysql.connector.plugins.sha256_password import MySQLSHA256PasswordAuthPlugi
 from collector.core.errors import ConfigurationError, UnavailableError
 from collector.core.text import printable
 
-INNER = (
-    (MySQLConnection, ("_get_connection", "_do_handshake")),
-    (MySQLAuthenticator, ("_switch_auth_strategy",)),
-    (NetworkBrokerPlain, ("_recv_chunk",)),
-)
-"""Methods of the connector that are not public and are replaced here."""
-
 FIRST_PLUGIN = "mysql_native_password"
 """What a login begins with, whatever the server proposes: a server that wants another plugin for this user then asks for
 it, and so every plugin but this one is chosen by `_switch_auth_strategy`."""
@@ -59,17 +52,15 @@ class Authenticator(MySQLAuthenticator):
         password_factor: int = 1,
     ) -> None:
         """The plugin that the server asks for; the connector would import whatever module it names."""
-        plugin = PLUGINS.get(new_strategy_name)
-        if plugin is None:
+        if new_strategy_name not in PLUGINS:
             raise ConfigurationError(
                 f"the server asks for the authentication plugin {printable(new_strategy_name, 64)!r}, which is not supported: "
                 "MYSQL_USER needs mysql_native_password or caching_sha2_password"
             )
-        if not (self._may_be_told and self.ssl_enabled):
-            if plugin in TELLING:
-                raise password_asked_for(new_strategy_name, self.ssl_enabled)
-            if plugin is MySQLCachingSHA2PasswordAuthPlugin:
-                plugin = ScrambleOnly
+        plugins = PLUGINS if self._may_be_told and self.ssl_enabled else SCRAMBLING
+        if new_strategy_name not in plugins:
+            raise password_asked_for(new_strategy_name, self.ssl_enabled)
+        plugin = plugins[new_strategy_name]
         self._auth_strategy = plugin(self._username, self._passwords.get(password_factor, ""), ssl_enabled=self.ssl_enabled)
 
 
@@ -84,14 +75,16 @@ class ScrambleOnly(MySQLCachingSHA2PasswordAuthPlugin):
         return response
 
 
-PLUGINS: dict[str, type[Any]] = {
+SCRAMBLING: dict[str, type[Any]] = {
     FIRST_PLUGIN: MySQLNativePasswordAuthPlugin,
+    "caching_sha2_password": ScrambleOnly,
+}
+"""These never send the password itself."""
+PLUGINS = SCRAMBLING | {
     "caching_sha2_password": MySQLCachingSHA2PasswordAuthPlugin,
     "sha256_password": MySQLSHA256PasswordAuthPlugin,
     "mysql_clear_password": MySQLClearPasswordAuthPlugin,
 }
-TELLING = (MySQLSHA256PasswordAuthPlugin, MySQLClearPasswordAuthPlugin)
-"""These send the password itself."""
 
 
 def password_asked_for(by: str, over_tls: bool) -> ConfigurationError:

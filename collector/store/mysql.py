@@ -29,7 +29,7 @@ from collector.store.table import TableStore
 SLICE_S = 2
 """One wait for the lock, below TIMEOUT_S; a standby's stop takes that long."""
 PING_S = 5.0
-"""The holder's session is used or pinged this often, well within the 20 s after which the server ends it."""
+"""The holder's session is pinged this often, well within the 20 s after which the server ends it."""
 PROVEN_S = 12.0
 """So long after it was last proven the lock counts as ours: a ping may fail, and the server's 20 s are not over."""
 ATTEMPTS = 3
@@ -238,19 +238,16 @@ class MysqlStore(TableStore):
             raise
 
     def _keep(self, closed: threading.Event) -> None:
-        """Ping the lock's session whenever it has not been used for PING_S; a thread of its own, until closed."""
+        """Ping the session that has the lock; a thread of its own, until closed."""
         try:
-            while not closed.wait(max(0.05, self._idle_until() - time.monotonic())):
+            while not closed.wait(PING_S):
                 with self._mutex:
-                    if self._locked and time.monotonic() >= self._idle_until():
+                    if self._locked:
                         # a failure is said by the outage, and met again by the next write
                         with suppress(CollectorError), self._using(timed=False):
                             self._prove()
         except Exception as error:
             self._stop.fail(error, "mysql-keeper")
-
-    def _idle_until(self) -> float:
-        return self._proven_at + PING_S if self._locked else time.monotonic() + PING_S
 
     def _prove(self) -> None:
         """See that it is this very session that holds the lock, and that nobody has begun to work without shares."""

@@ -1,10 +1,10 @@
 """One session with MySQL or MariaDB: its options, its time limits, and what the driver's errors mean."""
 
 import logging
-import queue
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from ssl import SSLCertVerificationError, SSLError, create_default_context
 from typing import Any
@@ -156,33 +156,30 @@ class _Attempt:
 
     def __init__(self, settings: MysqlSettings, options: dict[str, Any], deadline: float, order: AddressOrder) -> None:
         self._settings, self._options, self._deadline, self._order = settings, options, deadline, order
-        self._answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._answer: Future[tuple[object, Connection]] = Future()
         self._given_up = threading.Event()
         self._trying: Connection | None = None
         threading.Thread(target=self._run, name="mysql-connect", daemon=True).start()
 
-    def result(self, timeout_s: float) -> tuple[object, Any]:
+    def result(self, timeout_s: float) -> tuple[object, Connection]:
         """The address and the connection. Raises CollectorError."""
         try:
             # the last address has its time limit; this one is for a name that is looked up for ever
-            got = self._answer.get(timeout=timeout_s + 0.2)
-        except queue.Empty:
+            return self._answer.result(timeout_s + 0.2)
+        except TimeoutError:
             self._given_up.set()
             if self._trying is not None:
                 _shut(self._trying)
             raise SessionLostError(f"no connection within {timeout_s} s (see MYSQL_HOST)") from None
-        if isinstance(got, CollectorError):
-            raise got
-        return got  # type: ignore[no-any-return]
 
     def _run(self) -> None:
         try:
-            got: object = self._first()
+            self._answer.set_result(self._first())
         except CollectorError as error:
-            got = error
+            self._answer.set_exception(error)
         except Exception as error:  # whatever the driver's parser raises at a greeting that no server sends
-            got = SessionLostError(f"what answers there is no MySQL server: {type(error).__name__} (see MYSQL_HOST, MYSQL_PORT)")
-        self._answer.put(got)
+            said = f"what answers there is no MySQL server: {type(error).__name__} (see MYSQL_HOST, MYSQL_PORT)"
+            self._answer.set_exception(SessionLostError(said))
 
     def _first(self) -> tuple[object, Connection]:
         """The first address that works. One that refuses the login refuses for all."""

@@ -167,7 +167,7 @@ def test_a_publisher_that_is_unblocked_while_it_disconnects_ends_in_good_order(
             wait_for(lambda: publisher.outage.down)
             closing = threading.Thread(target=publisher.close, args=(8.0,))
             closing.start()
-            wait_for(lambda: publisher._leaving)
+            wait_for(lambda: publisher._ended)
         finally:
             rabbit.alarm(False)
         closing.join()

@@ -276,6 +276,16 @@ def test_rows_that_cannot_be_trusted_are_read_apart(store: Store, place: Place) 
     assert ["999" in found.untrusted[0].reason, "a day ahead" in found.untrusted[1].reason] == [True, True]
 
 
+def test_a_row_that_nothing_can_read_is_an_outage(new_store: NewStore, place: Place) -> None:
+    place.sql(f"CREATE TABLE esnet_interfaces ({', '.join(f'{name} varchar(128)' for name in sql.COLUMNS)})")
+    place.sql("INSERT INTO esnet_interfaces (id, name) VALUES ('seven', 'devices/a')")
+    store = new_store()
+    store.open()
+    with pytest.raises(UnavailableError, match="its answer cannot be used: ValueError"):
+        store.read(NOW)
+    assert store.outage.down
+
+
 def test_ten_thousand_rows_are_written_and_read_whole(store: Store, record_property: Callable[[str, object], None]) -> None:
     names = [f"devices/d{number // 70}/interfaces/{number}" for number in range(10_679)]
     taken_s = {}

@@ -72,7 +72,7 @@ def test_fake_store_writes_nothing_without_the_lock() -> None:
 
 @pytest.mark.parametrize("kind", ["fake", "stdout"])
 def test_publishers_tell_each_batch_once(kind: str) -> None:
-    publisher: Publisher = FakePublisher() if kind == "fake" else StdoutPublisher("ex", Stop(), io.StringIO())
+    publisher: Publisher = FakePublisher() if kind == "fake" else StdoutPublisher("ex", Stop(), io.TextIOWrapper(io.BytesIO()))
     told: list[Outcome] = []
     publisher.start()
     assert publisher.ready
