@@ -106,7 +106,7 @@ def _add_backfill(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
     parser.add_argument("--begin", dest="begin_ms", metavar="T", type=_time_ms, required=True, help=f"the first time: {TIME}")
     parser.add_argument("--end", dest="end_ms", metavar="T", type=_time_ms, required=True, help="the time after the last one")
-    parser.add_argument("--interface", dest="interface_glob", metavar="GLOB", help="only names that match, as in a shell")
+    parser.add_argument("--interface", metavar="GLOB", help="only names that match, as in a shell")
     parser.add_argument("--record-type", metavar="TYPE", type=_of(RECORD_TYPE), help=f"only this one: {', '.join(RecordType)}")
     parser.add_argument("--rate", metavar="N", type=_of(RATE), help="requests a second at the most; NETBEAM_RATE counts too")
 

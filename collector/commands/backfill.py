@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 
 from collector.commands import progress_bar, signals, wiring
@@ -40,7 +40,8 @@ class Request:
 
     begin_ms: int
     end_ms: int
-    interface_glob: str | None = None
+    interface: str | None = None
+    """A pattern of names, as in a shell."""
     record_type: RecordType | None = None
     rate: float | None = None
     sqlite: str | None = None
@@ -49,16 +50,7 @@ class Request:
 
     def command(self, begin_ms: int) -> str:
         """The command line that does the same from `begin_ms` on, quoted for a shell."""
-        return backfill_command(
-            begin_ms,
-            self.end_ms,
-            interface=self.interface_glob,
-            record_type=self.record_type,
-            rate=None if self.rate is None else f"{self.rate:.15g}",
-            sqlite=self.sqlite,
-            env_file=self.env_file,
-            to_stdout=self.to_stdout,
-        )
+        return backfill_command(**asdict(replace(self, begin_ms=begin_ms)))
 
 
 def backfill(config: Config, request: Request) -> int:
@@ -80,7 +72,7 @@ class Backfill:
     ) -> None:
         self._config, self._request, self._systems = config, request, systems
         self._source, self._store, self._stop = systems.source, systems.store, systems.stop
-        self._rules = wiring.plan_rules(config)
+        self._rules = wiring.cycle_rules(config).plan
         self._wall = wall
 
     def serve(self) -> int:
@@ -127,7 +119,7 @@ class Backfill:
         """The names of the table, or of the listing where there is no table. Raises UnavailableError."""
         everybody = self._names_of_table() or list(self._source.list(self._now_ms()).interfaces)
         names = [name for name in everybody if self._config.share.holds(name)]
-        glob = self._request.interface_glob
+        glob = self._request.interface
         if glob is None:
             return names
         matching = [name for name in names if fnmatchcase(name, glob)]
@@ -155,8 +147,6 @@ class Backfill:
     def _settled_end_ms(self) -> int:
         """The range's end, or where the source's points cease to be complete. Raises ConfigurationError when nothing is left."""
         begin_ms, end_ms = self._request.begin_ms, self._request.end_ms
-        if begin_ms >= end_ms:
-            raise ConfigurationError(f"--begin must be earlier than --end: {iso(begin_ms)}, {iso(end_ms)}")
         now_ms = self._source.latest_ms(self._now_ms())
         limit_ms = settled_ms(now_ms, self._rules.settle_ms)
         if begin_ms >= limit_ms:

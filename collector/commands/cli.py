@@ -86,7 +86,8 @@ def _flush_stdout(code: int, unwritten: Exception | None) -> int:
 
 def _load(given: argparse.Namespace, *replaced: str) -> "Config":
     """The configuration without what the command or its options replace; logging is set up as it says."""
-    from collector.config import configuration, env_file
+    from collector.config import env_file
+    from collector.config.configuration import Config
 
     try:
         settings = env_file.gather(os.environ, given.env_file)
@@ -95,7 +96,7 @@ def _load(given: argparse.Namespace, *replaced: str) -> "Config":
         raise
     logs.setup(form=logs.wanted_form(settings.values))
     without = {*replaced, *(["rmq"] if given.to_stdout else []), *(["mysql"] if given.sqlite is not None else [])}
-    loaded = configuration.of(settings, without=without)
+    loaded = Config.of(settings, without=without)
     if given.sqlite is not None and not loaded.share.whole:
         raise ConfigurationError("SHARD must be 1/1 with --sqlite: a file has one collector")
     logs.setup(loaded.log_level, loaded.log_format)

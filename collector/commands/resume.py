@@ -9,7 +9,7 @@ from collector.core.model import iso
 PROGRAM = Path(__file__).resolve().parents[2] / "esnet_collector.py"
 
 
-def backfill_command(begin_ms: int, end_ms: int, *, to_stdout: bool = False, **options: str | None) -> str:
+def backfill_command(begin_ms: int, end_ms: int, *, to_stdout: bool = False, **options: object) -> str:
     """`backfill` of this range by the interpreter and the program that run now.
 
     `options` are by their names with `_` in place of `-`; None leaves one out.

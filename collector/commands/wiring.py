@@ -175,33 +175,21 @@ def cycle(
 
 
 def cycle_rules(config: Config, *, once: bool = False) -> CycleRules:
-    """The settings that a cycle depends on."""
-    poll_ms, late_ms = _ms(config.poll_interval_s), _ms(config.late_data_s)
+    """The settings that a cycle depends on, and with them planning and the alarm of silence."""
+    poll_ms, late_ms, lookback_ms = _ms(config.poll_interval_s), _ms(config.late_data_s), _ms(config.initial_lookback_s)
     return CycleRules(
-        plan=plan_rules(config),
-        reconcile=ReconcileRules(
-            config.record_types, _ms(config.initial_lookback_s), poll_ms, late_ms, config.max_retired_share
+        plan=PlanRules(
+            record_types=config.record_types,
+            settle_ms=_ms(config.settle_delay_s),
+            lookback_ms=lookback_ms,
+            max_window_ms=_ms(config.max_window_s),
+            max_backlog_ms=_ms(config.max_backlog_s),
+            late_ms=late_ms,
         ),
-        alarm=alarm_rules(config),
+        reconcile=ReconcileRules(config.record_types, lookback_ms, poll_ms, late_ms, config.max_retired_share),
+        alarm=AlarmRules(poll_ms, late_ms),
         share=config.share,
         once=once,
-    )
-
-
-def alarm_rules(config: Config) -> AlarmRules:
-    """The settings that the alarm of silence depends on."""
-    return AlarmRules(_ms(config.poll_interval_s), _ms(config.late_data_s))
-
-
-def plan_rules(config: Config) -> PlanRules:
-    """The settings that window planning depends on."""
-    return PlanRules(
-        record_types=config.record_types,
-        settle_ms=_ms(config.settle_delay_s),
-        lookback_ms=_ms(config.initial_lookback_s),
-        max_window_ms=_ms(config.max_window_s),
-        max_backlog_ms=_ms(config.max_backlog_s),
-        late_ms=_ms(config.late_data_s),
     )
 
 

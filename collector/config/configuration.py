@@ -1,17 +1,22 @@
 """The configuration: frozen, complete and checked before anything is contacted; every problem in one report."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from collector.config import env_file
 from collector.config.draft import Draft, misspelt, read_mysql, read_rabbit, read_stardust
+from collector.config.env_file import DEFAULT_FILE, Settings
 from collector.config.options import OPTIONS
 from collector.config.systems import MysqlSettings, RabbitSettings, StardustSettings, asked_at
 from collector.core.errors import ConfigurationError
 from collector.core.model import RecordType
 from collector.core.share import Share
+
+NOTHING_SET = (
+    f"no file {DEFAULT_FILE} was found: write one after .env.example, or name one with --env-file FILE;"
+    " in a container add --env-file .env to docker run, before the image's name"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,40 +67,24 @@ class Config:
         return f"http://{f'[{host}]' if ':' in host else host}:{self.metrics_port}/" if self.metrics_port else None
 
     @classmethod
-    def from_mapping(
-        cls,
-        mapping: Mapping[str, str],
-        *,
-        without: Collection[str] = (),
-        origins: Mapping[str, str] | None = None,
-        warnings: Sequence[str] = (),
-    ) -> Self:
-        """From variables by canonical name; an empty one counts as not set.
+    def from_mapping(cls, mapping: Mapping[str, str], *, without: Collection[str] = ()) -> Self:
+        """From variables by canonical name; an empty one counts as not set. See `of`."""
+        return cls.of(Settings(mapping), without=without)
 
-        `without` names the systems ("rmq", "mysql") that are replaced: their variables are not looked at. `origins` says
-        where each variable was set; `warnings` are known already. Raises ConfigurationError with every problem, and with
-        the warnings after them.
+    @classmethod
+    def of(cls, settings: Settings, *, without: Collection[str] = ()) -> Self:
+        """From what was gathered.
+
+        `without` names the systems ("rmq", "mysql") that are replaced: their variables are not looked at. Raises
+        ConfigurationError with every problem, with the warnings after them, and with a hint where nothing is set at all.
         """
-        draft = Draft(mapping, without, origins)
+        draft = Draft(settings.values, without, settings.origins)
         values = draft.read(cls)
-        said = [*warnings, *draft.warnings, *misspelt(mapping)]
+        said = [*settings.warnings, *draft.warnings, *misspelt(settings.values)]
         if draft.problems:
-            raise ConfigurationError([*draft.problems, *said])
+            unset = settings.file is None and not any(each.required and each.name in settings.values for each in OPTIONS)
+            raise ConfigurationError([*draft.problems, *said, *([NOTHING_SET] if unset else [])])
         if 0 < values["max_backlog_s"] < values["late_data_s"]:
             said.append(f"LATE_DATA is cut to MAX_BACKLOG, {values['max_backlog_s']:.15g} s: nothing older is collected")
             values["late_data_s"] = values["max_backlog_s"]
         return cls(**values, warnings=tuple(said))
-
-
-def of(settings: env_file.Settings, *, without: Collection[str] = ()) -> Config:
-    """The configuration from what was gathered. Raises ConfigurationError, with a hint where nothing is set at all."""
-    try:
-        return Config.from_mapping(settings.values, without=without, origins=settings.origins, warnings=settings.warnings)
-    except ConfigurationError as error:
-        if settings.file is not None or any(option.required and option.name in settings.values for option in OPTIONS):
-            raise
-        hint = (
-            f"no file {env_file.DEFAULT_FILE} was found: write one after .env.example, or name one with --env-file FILE;"
-            " in a container add --env-file .env to docker run, before the image's name"
-        )
-        raise ConfigurationError([*error.problems, hint]) from None

@@ -56,19 +56,17 @@ class Draft:
     who switches keeps the settings of both.
     """
 
-    def __init__(
-        self, mapping: Mapping[str, str], without: Collection[str] = (), origins: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, mapping: Mapping[str, str], without: Collection[str], origins: Mapping[str, str]) -> None:
         self.problems: list[str] = []
         self.warnings: list[str] = []
-        self._origins = origins or {}
+        self._origins = origins
         self._with_stardust = mapping.get("SOURCE", "").strip().lower() == "stardust"
         self.without = {*without, "netbeam" if self._with_stardust else "stardust"}
         left_out = {option.name for system in self.without for option in SYSTEM_OPTIONS[system]}
         self._texts = {name: text for name, text in mapping.items() if text and name not in left_out}
         for option in OPTIONS:
             text = self._texts.get(option.name, "")
-            if self._origins.get(option.name) == ENVIRONMENT and len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+            if origins.get(option.name) == ENVIRONMENT and len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
                 self.warnings.append(
                     f"{option.name} is wrapped in quotes, which count as part of it:"
                     " the environment and docker's --env-file keep quotes"

@@ -4,7 +4,7 @@ import io
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dotenv.parser import Binding, parse_stream
@@ -35,8 +35,8 @@ class Settings:
     """Texts by canonical name, no empty ones; `origins` says for each where it was set, in words for an operator."""
 
     values: Mapping[str, str]
-    origins: Mapping[str, str]
-    file: Path | None
+    origins: Mapping[str, str] = field(default_factory=dict)
+    file: Path | None = None
     """The file that was read, if any."""
     warnings: tuple[str, ...] = ()
 
@@ -60,14 +60,12 @@ def gather(environ: Mapping[str, str], file: str | None = None) -> Settings:
     values: dict[str, str] = {}
     origins: dict[str, str] = {}
     warnings: list[str] = []
-    spelled: dict[str, tuple[int, str]] = {}
+    spelled: dict[str, str] = {}
     for line, name, value in read_file(path) if path else ():
-        if before := spelled.get(canonical(name)):
-            warnings.append(
-                f"{path}: {before[1]} (line {before[0]}) and {name} (line {line}) are the same setting: line {line} counts"
-            )
-        spelled[canonical(name)] = line, name
-        values[canonical(name)], origins[canonical(name)] = value, f"{path} line {line}"
+        key, spelling = canonical(name), f"{name} (line {line})"
+        if key in spelled:
+            warnings.append(f"{path}: {spelled[key]} and {spelling} are the same setting: line {line} counts")
+        spelled[key], values[key], origins[key] = spelling, value, f"{path} line {line}"
     # the exact name comes last: it wins over the same in another spelling
     for name, value in sorted(environ.items(), key=lambda item: (item[0] == canonical(item[0]), item[0])):
         if value and not _is_service_link(canonical(name), value):
@@ -106,9 +104,8 @@ def _bindings(text: str) -> Iterator[tuple[int, Binding]]:
 
 
 def _fault(binding: Binding) -> str:
-    if "=" not in binding.original.string:
-        return "it should be NAME=value"
-    if "'" in binding.original.string or '"' in binding.original.string:
+    line = binding.original.string
+    if "=" in line and ("'" in line or '"' in line):
         return "a quote is not closed at the end of its line, or something other than a comment follows it"
     return "it should be NAME=value"
 

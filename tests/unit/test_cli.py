@@ -89,7 +89,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> Iterator[Called]:
         (
             ["backfill", *RANGE, "--stdout", "--interface", "devices/*", "--record-type", "errors", "--rate", "2"],
             {"sqlite": None, "to_stdout": True, "begin_ms": 1795568400000, "end_ms": 1795651200000}
-            | {"interface_glob": "devices/*", "record_type": RecordType.ERRORS, "rate": 2.0, "env_file": None},
+            | {"interface": "devices/*", "record_type": RecordType.ERRORS, "rate": 2.0, "env_file": None},
         ),
         (["demo"], {"interfaces": 12, "cycles": None, "as_json": False, "source": "netbeam"}),
         (

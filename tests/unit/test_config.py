@@ -8,7 +8,7 @@ from typing import get_type_hints
 import pytest
 
 from collector.config import env_file
-from collector.config.configuration import Config, of
+from collector.config.configuration import Config
 from collector.config.options import OPTIONS
 from collector.config.systems import MysqlSettings, RabbitSettings, Secret, StardustSettings
 from collector.core.errors import ConfigurationError
@@ -32,7 +32,7 @@ MYSQL_PASSWORD=sql
 
 def load(file: str | None = None, *, environ: dict[str, str]) -> Config:
     """As the command line does."""
-    return of(env_file.gather(environ, file))
+    return Config.of(env_file.gather(environ, file))
 
 
 def from_file(directory: Path, content: str | bytes, environ: dict[str, str] | None = None) -> Config:
@@ -41,9 +41,9 @@ def from_file(directory: Path, content: str | bytes, environ: dict[str, str] | N
     return load(str(path), environ=REQUIRED if environ is None else environ)
 
 
-def problems_of(variables: dict[str, str], **more: object) -> tuple[str, ...]:
+def problems_of(variables: dict[str, str]) -> tuple[str, ...]:
     with pytest.raises(ConfigurationError) as caught:
-        Config.from_mapping(REQUIRED | variables, **more)  # type: ignore[arg-type]
+        Config.from_mapping(REQUIRED | variables)
     return caught.value.problems
 
 
