@@ -11,10 +11,9 @@ from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 
 from collector.commands import progress_bar, signals, wiring
-from collector.commands.connecting import wait_for_systems
 from collector.commands.nearest import nearest
 from collector.commands.resume import backfill_command
-from collector.commands.wiring import Systems
+from collector.commands.systems import Systems
 from collector.config.configuration import Config
 from collector.core.counters import Count
 from collector.core.errors import AnswerError, ConfigurationError, NoTableError, UnavailableError
@@ -88,7 +87,7 @@ class Backfill:
         account = Account(left_from_ms=self._request.begin_ms)
         try:
             self._say_range(self._settled_end_ms())
-            names = self._prepare()
+            names = self._systems.wait(self._names, self._stop.is_set, self._stop.wait, self._config.rmq)
             if names is not None:
                 account = self._publish(names)
         except ConfigurationError:
@@ -108,12 +107,6 @@ class Backfill:
         self._say(f"From {iso(begin_ms)} up to, not including, {iso(end_ms)}, in UTC: {length}.")
         if end_ms < self._request.end_ms - UNSAID_CUT_MS:
             log.warning("the range is cut at %s: later points may be incomplete, by SETTLE_DELAY", iso(end_ms))
-
-    def _prepare(self) -> list[str] | None:
-        """Wait for the broker, and for whoever knows the names; None when a stop came first."""
-        publisher = self._systems.publisher
-        publisher.start()
-        return wait_for_systems(publisher, self._names, self._stop.is_set, self._stop.wait, self._config.rmq)
 
     def _names(self) -> list[str]:
         """The names of the table, or of the listing where there is no table. Raises UnavailableError."""

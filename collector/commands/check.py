@@ -47,7 +47,7 @@ def check(config: Config, *, sqlite: str | None = None) -> int:
     logging.getLogger(outage.__name__).disabled = True  # the findings say it
     _say("configuration", Finding(0, f"every setting can be used, share {config.share}", config.warnings))
     looks: list[tuple[str, Callable[[Stop], list[Finding]]]] = [
-        (wiring.source_name(config), lambda stop: [_look_at_source(config, stop)]),
+        (config.source.capitalize(), lambda stop: [_look_at_source(config, stop)]),
         ("MySQL" if sqlite is None else "SQLite", lambda stop: [_look_at_table(config, sqlite, stop)]),
     ]
     if rmq := config.rmq:

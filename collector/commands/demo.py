@@ -13,7 +13,7 @@ from pathlib import Path
 from collector.bus.stdout import StdoutPublisher
 from collector.commands import signals, wiring
 from collector.commands.run import Daemon
-from collector.commands.wiring import Systems
+from collector.commands.systems import Systems
 from collector.config.configuration import Config
 from collector.core.counters import Count, Counters
 from collector.core.shutdown import Stop

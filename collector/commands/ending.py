@@ -18,7 +18,8 @@ def failure(error: Exception) -> int:
     if isinstance(error, CollectorError):
         log.error("%s", error)
         return FAILED
-    if package := missing_package(error):
+    package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if package not in ("", "collector"):
         log.error("the package %s is not installed: pip install -r requirements.txt", package)
         return USAGE
     log.error("ended by an unexpected error", exc_info=error)
@@ -32,9 +33,3 @@ def reason(error: BaseException) -> str:
     if isinstance(error, CollectorError):
         return str(error)
     return f"unexpected error {type(error).__name__}"
-
-
-def missing_package(error: Exception) -> str:
-    """The package of others that is not there; empty when that is not the error."""
-    package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
-    return "" if package == "collector" else package

@@ -8,11 +8,10 @@ from functools import partial
 
 from collector import __version__
 from collector.commands import ending, signals, wiring
-from collector.commands.connecting import CONNECT_DELAYS_S, wait_for_systems
 from collector.commands.resume import backfill_command
 from collector.commands.schedule import passed, until_next
 from collector.commands.share_watch import ShareWatch
-from collector.commands.wiring import Systems
+from collector.commands.systems import CONNECT_DELAYS_S, Systems
 from collector.config.configuration import Config
 from collector.core.backoff import growing
 from collector.core.counters import Count
@@ -129,8 +128,7 @@ class Daemon:
         return 1 if self._stop.failure else code
 
     def _work(self) -> int:
-        self._publisher.start()
-        connected = wait_for_systems(self._publisher, self._opened, self._over, self._pause, self._config.rmq)
+        connected = self._systems.wait(self._opened, self._over, self._pause, self._config.rmq)
         if not (connected and self._take_lock(first=True)):
             return self._given_up()
         patience_s = max(0.0, self._give_up_at - self._monotonic()) if self._once else None
@@ -162,10 +160,8 @@ class Daemon:
                 self._state.enter(Role.STANDBY, holder)
                 self._share_watch.look()
                 delays = growing(*CONNECT_DELAYS_S)
-            except UnavailableError:
-                delay = next(delays)
-            except ConfigurationError:
-                if first and self._state.role is not Role.STANDBY:
+            except (UnavailableError, ConfigurationError) as error:
+                if first and isinstance(error, ConfigurationError) and self._state.role is not Role.STANDBY:
                     raise
                 delay = next(delays)
             self._pause(max(delay, GLANCE_S / 10))

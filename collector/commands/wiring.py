@@ -3,11 +3,11 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from collector.bus.publisher import AmqpPublisher
 from collector.bus.stdout import StdoutPublisher
 from collector.commands.resume import backfill_command
+from collector.commands.systems import Systems
 from collector.config.configuration import Config
 from collector.core.contracts import Publisher, Source, Store
 from collector.core.counters import Counters
@@ -29,27 +29,6 @@ from collector.store.mysql import MysqlStore
 from collector.store.sqlite import SqliteStore
 from collector.watch.state import Identity
 
-CLOSE_S = 1.0
-"""How long a publisher may take to say goodbye."""
-
-
-@dataclass(frozen=True, slots=True)
-class Systems:
-    """What a command works on: the three systems, what ends the work, and what counts it."""
-
-    source: Source
-    store: Store
-    publisher: Publisher
-    stop: Stop
-    counters: Counters
-
-    def close(self) -> None:
-        """Ask everything to end, and leave each of them."""
-        self.stop.set()
-        self.store.close()
-        self.publisher.close(CLOSE_S)
-        self.source.close()
-
 
 def identity(config: Config, sqlite: str | None, to_stdout: bool) -> Identity:
     """Which collector this is and where it has everything, in words for an operator; nothing in it is secret."""
@@ -62,11 +41,6 @@ def identity(config: Config, sqlite: str | None, to_stdout: bool) -> Identity:
         exchange=printable(f"{config.exchange} at {broker}"),
         share=str(config.share),
     )
-
-
-def source_name(config: Config) -> str:
-    """Of the configured source, for people."""
-    return Netbeam.name if config.stardust is None else Stardust.name
 
 
 def newest_document_ms(source: Source, now_ms: int) -> int | None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import collector.source.http.client
 from collector.commands import wiring
+from collector.commands.systems import Systems
 from collector.config.configuration import Config
 from collector.core.counters import Count, Counters
 from collector.core.limited_log import MOST_LINES
@@ -78,7 +79,7 @@ class Place:
         self.caplog.clear()
         store, publisher, counters = FakeStore(), FakePublisher(), Counters()
         self.source._counters = counters  # type: ignore[attr-defined]
-        systems = wiring.Systems(self.source, store, publisher, self.stop, counters)
+        systems = Systems(self.source, store, publisher, self.stop, counters)
         wiring.cycle(self.config, systems).run(NOW_MS, time.monotonic() + 30)
         assert self.stop.failure is None
         heard = Heard()

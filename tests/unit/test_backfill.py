@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.commands import arguments, progress_bar, wiring
+from collector.commands import arguments, progress_bar, systems
 from collector.commands.backfill import Backfill, Request
 from collector.commands.resume import PROGRAM
 from collector.config.configuration import Config
@@ -59,8 +59,8 @@ class Systems:
 
     def serve(self, request: Request) -> int:
         self.source.asked.clear()
-        systems = wiring.Systems(self.source, self.store, self.publisher, self.stop, Counters())
-        return Backfill(self.config, request, systems, wall=lambda: NOW_MS / 1000).serve()
+        made = systems.Systems(self.source, self.store, self.publisher, self.stop, Counters())
+        return Backfill(self.config, request, made, wall=lambda: NOW_MS / 1000).serve()
 
     def go_on(self, command: str) -> int:
         """What the printed command does, over the same systems."""

@@ -5,10 +5,10 @@ import logging
 
 import pytest
 
-from collector.commands import connecting
 from collector.commands import run as daemon_module
+from collector.commands import systems as systems_module
 from collector.commands.run import Daemon
-from collector.commands.wiring import Systems
+from collector.commands.systems import Systems
 from collector.config.configuration import Config
 from collector.core.counters import Counters
 from collector.core.errors import AnswerError, ConfigurationError, UnavailableError
@@ -19,7 +19,7 @@ from tests.fakes import FakePublisher, FakeSource, FakeStore, no_points
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (connecting, daemon_module):
+    for module in (systems_module, daemon_module):
         monkeypatch.setattr(module, "CONNECT_DELAYS_S", (0.001, 0.001))
     monkeypatch.setattr(daemon_module, "GLANCE_S", 0.001)
 
