@@ -121,7 +121,7 @@ def odd_user(broker: str) -> str:
 
 @pytest.fixture
 def odd(settings: dict[str, str], stack: Stack, odd_user: str, tmp_path: Path) -> OddPasswords:
-    """As README says: files that everybody may read, in a directory that the owner alone may enter."""
+    """As docs/containers.md says: files that everybody may read, in a directory that the owner alone may enter."""
     folder = tmp_path / "secrets"
     folder.mkdir(mode=0o700)
     for name in ("rmq_pass", "mysql_password"):

@@ -28,7 +28,7 @@ secrets:
   mysql_password:
     file: ./secrets/mysql_password
 """
-"""README's docker-compose.override.yml."""
+"""docker-compose.override.yml, as docs/containers.md shows it."""
 COMPLETE = "cycle ended outcome=complete"
 TAKE_OVER_S = 30.0
 STOP_S = 10.0

@@ -1,4 +1,4 @@
-"""`docker run` beside a database that runs already, in the ways that README shows."""
+"""`docker run` beside a database that runs already, in the ways that docs/containers.md shows."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -113,7 +113,7 @@ def test_an_exception_while_it_ends_does_not_keep_it_from_ending(new_rig: NewRig
 
 def test_an_exception_in_a_page_is_that_page_only(new_rig: NewRig) -> None:
     rig, at = flying(new_rig), free_port()
-    collector = start(rig, **injected("watch.server:Site._health"), METRICS_PORT=str(at))
+    collector = start(rig, **injected("watch.server:judge"), METRICS_PORT=str(at))
     collector.tracebacks_expected = True
     with pytest.raises(HTTPError, match="500") as failed:
         urlopen(f"http://127.0.0.1:{at}/healthz", timeout=5)
