@@ -21,7 +21,7 @@ NOTHING_SET = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """All settings, each with its variable. Names that end in `_s` are seconds; docs/configuration.md says what each one means."""
+    """All settings, each with its variable. Names that end in `_s` are seconds; docs/configuration.md explains each one."""
 
     source: Annotated[str, "SOURCE"]
     """`netbeam` or `stardust`; the settings of the other one have their defaults."""
