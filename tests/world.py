@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import TypeVar
 
 import pytest
@@ -16,13 +17,11 @@ from collector.core.share import Share
 from collector.core.shutdown import Stop
 from collector.cycle import flow_control as flow_module
 from collector.cycle import pipeline as pipeline_module
-from collector.cycle.alarm import AlarmRules
-from collector.cycle.cycle import Cycle, CycleRules
+from collector.cycle.cycle import Cycle
 from collector.cycle.flow_control import FlowControl
 from collector.cycle.interface_messages import Announcements
 from collector.cycle.pipeline import Pipeline
-from collector.cycle.plan import PlanRules
-from collector.cycle.reconcile import ReconcileRules
+from collector.cycle.rules import Rules
 from collector.cycle.series_state import SeriesStates
 from tests.fakes import HOUR_MS, NOW_MS, Clock, FakePublisher, FakeSource, FakeStore, Points, resource, three_points
 
@@ -32,6 +31,11 @@ INTERFACES, TRAFFIC = "interfaces", "traffic"
 POLL_S = 900
 SETTLED_MS = NOW_MS - 900_000
 """Up to where everything is due in a cycle at NOW_MS."""
+RULES = Rules(
+    record_types=(RecordType.TRAFFIC,), poll_ms=POLL_S * 1000, settle_ms=900_000, lookback_ms=1_800_000,
+    max_window_ms=6 * HOUR_MS, max_backlog_ms=0, idle_backoff_ms=HOUR_MS, late_ms=24 * HOUR_MS, max_retired_share=0.2,
+)  # fmt: skip
+"""The default settings but for shorter windows, and for traffic alone."""
 ROOM = 5000
 MOST_TURNS = 3000
 """A test that goes on for longer hangs: it waits for something that only its clock could bring."""
@@ -110,22 +114,15 @@ class World:
             stop=self.stop, counters=self.counters, limited=LimitedLog(logging.getLogger("cycle")),
             monotonic=self.clock.monotonic,
         )  # fmt: skip
-        poll_ms, record_types = poll_s * 1000, tuple(record_types)
-        self.rules = CycleRules(
-            PlanRules(record_types, settle_ms, 1_800_000, max_window_ms, max_backlog_ms, late_ms),
-            ReconcileRules(record_types, 1_800_000, poll_ms, late_ms, 0.2),
-            AlarmRules(poll_ms, late_ms),
-            share,
-            once,
-        )
-        self.idle_ms = idle_ms
+        self.rules = replace(
+            RULES, record_types=tuple(record_types), poll_ms=poll_s * 1000, settle_ms=settle_ms, max_window_ms=max_window_ms,
+            max_backlog_ms=max_backlog_ms, idle_backoff_ms=idle_ms, late_ms=late_ms, share=share, once=once,
+        )  # fmt: skip
         self.restart()
 
     def restart(self) -> None:
         """Another process begins: what is kept in memory is gone."""
-        plan, alarm = self.rules.plan, self.rules.alarm
-        late_ms = plan.late_ms if alarm.possible else None
-        self.states = SeriesStates(self.poll_s * 1000, self.idle_ms, plan.max_window_ms, late_ms, place=lambda row_id: 0)
+        self.states = SeriesStates(self.rules, place=lambda row_id: 0)
         announcements = Announcements(86_400.0, self.counters, self.clock.monotonic, self.pipeline.limited)
         self.cycle = Cycle(
             self.pipeline, self.store, self.states, announcements, self.rules,

@@ -29,8 +29,6 @@ log = logging.getLogger(__name__)
 SHOWN_REASONS = 5
 UNSAID_CUT_MS = 60_000
 """A range that loses less at its end than this, as one up to now may, is cut without a word."""
-SLICE_MS = 3_600_000
-"""The longest slice: what is published again when a stopped backfill goes on is an hour at the most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +69,7 @@ class Backfill:
     ) -> None:
         self._config, self._request, self._systems = config, request, systems
         self._source, self._store, self._stop = systems.source, systems.store, systems.stop
-        self._rules = wiring.cycle_rules(config).plan
+        self._rules = wiring.rules(config)
         self._wall = wall
 
     def serve(self) -> int:
@@ -161,8 +159,7 @@ class Backfill:
         began = time.monotonic()
         bar = progress_bar.shown(len(series) * (end_ms - request.begin_ms), lines=self._config.log_format == "json")
         with bar as shown:
-            slice_ms = min(SLICE_MS, self._rules.max_window_ms)
-            past = PastRange(series, way, way.flow, self._stop, shown, self._is_there, slice_ms=slice_ms)
+            past = PastRange(series, way, self._rules, shown, self._is_there)
             account = past.publish(request.begin_ms, end_ms)
         self._report(account, way.flow.unroutable)
         silent = f"; {len(series) - len(account.heard):,} of {len(series):,} series had none"

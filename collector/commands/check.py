@@ -146,7 +146,7 @@ def _fetch_one(config: Config, source: Source, listing: Listing) -> str:
     """One window of one interface, in words; of one that has a speed, since others mostly have no points. Raises AnswerError."""
     name = next((name for name, each in listing.interfaces.items() if each.get("speed")), next(iter(listing.interfaces)))
     record_type = config.record_types[0]
-    end_ms = settled_ms(listing.time_ms, wiring.cycle_rules(config).plan.settle_ms)
+    end_ms = settled_ms(listing.time_ms, wiring.rules(config).settle_ms)
     window = Window(Series(0, name, record_type), end_ms - WINDOW_MS, end_ms)
     intake, began = _OneWindow(), time.monotonic()
     source.fetch([window], intake, began + LIMIT_S)

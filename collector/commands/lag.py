@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from collector.core.model import RecordType, Row, Table, UntrustedRow
-from collector.cycle.alarm import AlarmRules
-from collector.cycle.cycle import CycleRules
 from collector.cycle.plan import collected, spans
+from collector.cycle.rules import Rules
 
 
 class State(enum.StrEnum):
@@ -106,29 +105,28 @@ class Standing:
         return replace(self, rows=rows, untrusted=tuple(each for each in self.untrusted if each.name == name))
 
 
-def stand(table: Table, now_ms: int, rules: CycleRules) -> Standing:
+def stand(table: Table, now_ms: int, rules: Rules) -> Standing:
     """Judge every row as a cycle would at this moment."""
-    settled_ms = now_ms - rules.plan.settle_ms
+    settled_ms = now_ms - rules.settle_ms
     collected_ids = {row.id for row, _ in collected(table.rows)}
-    due_ids = {span.series.row_id for span in spans(table.rows, {}, now_ms, rules.plan)}
+    due_ids = {span.series.row_id for span in spans(table.rows, {}, now_ms, rules)}
     rows = []
     for row in table.rows:
         if row.id not in collected_ids:
             rows.append(RowStanding(row, State.DOUBLE, ()))
             continue
         state = State.ACTIVE if row.active else State.DRAINING if row.id in due_ids else State.RETIRED
-        positions = (_position(row, each, settled_ms, rules.alarm) for each in rules.plan.record_types)
+        positions = (_position(row, each, settled_ms, rules) for each in rules.record_types)
         rows.append(RowStanding(row, state, tuple(positions)))
     return Standing(now_ms, settled_ms, tuple(rows), table.untrusted)
 
 
-def _position(row: Row, record_type: RecordType, settled_ms: int, alarm: AlarmRules) -> Position:
-    """Where the alarm of silence is not possible, every series with a checkpoint talks."""
+def _position(row: Row, record_type: RecordType, settled_ms: int, rules: Rules) -> Position:
     checkpoint_ms = row.checkpoints.get(record_type)
     if checkpoint_ms is None:
         return Position(record_type, None, None, Voice.UNHEARD)
     end_ms = settled_ms if row.active_until_ms is None else min(settled_ms, row.active_until_ms)
-    voice = Voice.TALKING if not alarm.possible or alarm.talks(checkpoint_ms, end_ms) else Voice.SILENT
+    voice = Voice.TALKING if rules.talks(checkpoint_ms, end_ms) else Voice.SILENT
     return Position(record_type, checkpoint_ms, max(0, end_ms - checkpoint_ms) / 1000, voice)
 
 

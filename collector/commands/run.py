@@ -48,7 +48,7 @@ def run(
     )  # fmt: skip
     for warning in config.warnings:
         log.warning("%s", warning)
-    if not wiring.cycle_rules(config).alarm.possible:
+    if not wiring.rules(config).alarm_possible:
         log.info("no alarm when the source falls silent: LATE_DATA is not longer than 2 x POLL_INTERVAL + 600 s")
     try:
         daemon = Daemon(

@@ -19,7 +19,7 @@ from collector.core.errors import CollectorError
 from collector.core.model import Table, UntrustedRow
 from collector.core.shutdown import Stop
 from collector.core.text import printable
-from collector.cycle.cycle import CycleRules
+from collector.cycle.rules import Rules
 from collector.watch.format import duration, utc
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ def status(config: Config, *, sqlite: str | None, as_json: bool, max_lag_s: floa
     table = _read(config, sqlite, now_ms, say=max_lag_s is not None and not as_json)
     if table is None:
         return 1
-    rules = wiring.cycle_rules(config)
+    rules = wiring.rules(config)
     standing = stand(table, now_ms, rules)
     if name is not None:
         whole, standing = standing, standing.of(name)
@@ -129,7 +129,7 @@ def explanation(standing: Standing) -> dict[str, Any]:
     return {"time_ms": standing.now_ms, "settled_ms": standing.settled_ms, "rows": rows + untrusted}
 
 
-def explanation_lines(name: str, standing: Standing, rules: CycleRules) -> list[str]:
+def explanation_lines(name: str, standing: Standing, rules: Rules) -> list[str]:
     """The same for people."""
     lines = [ascii(name)[1:-1], _moment(standing)]
     for each in standing.rows:
@@ -161,7 +161,7 @@ def _row_line(each: RowStanding) -> str:
     }[each.state]
 
 
-def _told(position: Position, state: State, rules: CycleRules) -> str:
+def _told(position: Position, state: State, rules: Rules) -> str:
     """Up to where a series has points, and since when it has had none."""
     checkpoint_ms, behind_s = position.checkpoint_ms, position.behind_s
     if checkpoint_ms is None or behind_s is None:
@@ -169,9 +169,9 @@ def _told(position: Position, state: State, rules: CycleRules) -> str:
     if state is State.RETIRED:
         return f"done, checkpoint {_exact(checkpoint_ms)}"
     if position.voice is Voice.SILENT:
-        return f"silent for more than {duration(rules.plan.late_ms / 1000)}, checkpoint {_exact(checkpoint_ms)}"
+        return f"silent for more than {duration(rules.late_ms / 1000)}, checkpoint {_exact(checkpoint_ms)}"
     points = f"points up to {_exact(checkpoint_ms)}, {duration(behind_s)} behind"
-    return f"{points}: silent, or not collected, since then" if behind_s * 1000 > rules.alarm.behind_ms else points
+    return f"{points}: silent, or not collected, since then" if behind_s * 1000 > rules.behind_ms else points
 
 
 def _read(config: Config, sqlite: str | None, now_ms: int, say: bool) -> Table | None:

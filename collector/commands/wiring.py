@@ -15,13 +15,11 @@ from collector.core.limited_log import LimitedLog
 from collector.core.report import CycleReport
 from collector.core.shutdown import Stop
 from collector.core.text import printable
-from collector.cycle.alarm import AlarmRules
-from collector.cycle.cycle import Cycle, CycleRules
+from collector.cycle.cycle import Cycle
 from collector.cycle.flow_control import FlowControl
 from collector.cycle.interface_messages import Announcements
 from collector.cycle.pipeline import Pipeline
-from collector.cycle.plan import PlanRules
-from collector.cycle.reconcile import ReconcileRules
+from collector.cycle.rules import Rules
 from collector.cycle.series_state import SeriesStates
 from collector.source.netbeam.api import Netbeam
 from collector.source.stardust.api import Stardust
@@ -129,39 +127,32 @@ def cycle(
     backfill: Callable[[int, int], str] = backfill_command,
 ) -> Cycle:
     """The cycle over these systems."""
-    rules = cycle_rules(config, once=once)
+    settings = rules(config, once=once)
     way = pipeline(config, systems, may_work=systems.store.holds_lock, patience_s=patience_s)
     return Cycle(
         way,
         systems.store,
-        SeriesStates(
-            rules.reconcile.poll_ms,
-            _ms(config.idle_backoff_s),
-            rules.plan.max_window_ms,
-            rules.plan.late_ms if rules.alarm.possible else None,
-        ),
+        SeriesStates(settings),
         Announcements(config.interface_snapshot_interval_s, systems.counters, time.monotonic, way.limited),
-        rules,
+        settings,
         begun=begun,
         beat=beat,
         backfill=backfill,
     )
 
 
-def cycle_rules(config: Config, *, once: bool = False) -> CycleRules:
-    """The settings that a cycle depends on, and with them planning and the alarm of silence."""
-    poll_ms, late_ms, lookback_ms = _ms(config.poll_interval_s), _ms(config.late_data_s), _ms(config.initial_lookback_s)
-    return CycleRules(
-        plan=PlanRules(
-            record_types=config.record_types,
-            settle_ms=_ms(config.settle_delay_s),
-            lookback_ms=lookback_ms,
-            max_window_ms=_ms(config.max_window_s),
-            max_backlog_ms=_ms(config.max_backlog_s),
-            late_ms=late_ms,
-        ),
-        reconcile=ReconcileRules(config.record_types, lookback_ms, poll_ms, late_ms, config.max_retired_share),
-        alarm=AlarmRules(poll_ms, late_ms),
+def rules(config: Config, *, once: bool = False) -> Rules:
+    """The settings that a cycle depends on."""
+    return Rules(
+        record_types=config.record_types,
+        poll_ms=_ms(config.poll_interval_s),
+        settle_ms=_ms(config.settle_delay_s),
+        lookback_ms=_ms(config.initial_lookback_s),
+        max_window_ms=_ms(config.max_window_s),
+        max_backlog_ms=_ms(config.max_backlog_s),
+        idle_backoff_ms=_ms(config.idle_backoff_s),
+        late_ms=_ms(config.late_data_s),
+        max_retired_share=config.max_retired_share,
         share=config.share,
         once=once,
     )

@@ -11,9 +11,8 @@ MOST_LINES = 10
 class LimitedLog:
     """Warnings by their kind; any thread."""
 
-    def __init__(self, log: logging.Logger, most: int = MOST_LINES) -> None:
+    def __init__(self, log: logging.Logger) -> None:
         self._log = log
-        self._most = most
         self._lock = threading.Lock()
         self._said: Counter[str] = Counter()
 
@@ -21,7 +20,7 @@ class LimitedLog:
         """Warn, unless there were too many of this kind already; `details` is a template of `key=%s` pairs."""
         with self._lock:
             self._said[kind] += 1
-            if self._said[kind] > self._most:
+            if self._said[kind] > MOST_LINES:
                 return
         self._log.warning(f"{kind} {details}", *values)
 
@@ -30,5 +29,5 @@ class LimitedLog:
         with self._lock:
             said, self._said = self._said, Counter()
         for kind, number in said.items():
-            if number > self._most:
-                self._log.warning("%s, more of them this cycle count=%d", kind, number - self._most)
+            if number > MOST_LINES:
+                self._log.warning("%s, more of them this cycle count=%d", kind, number - MOST_LINES)

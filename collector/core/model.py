@@ -98,15 +98,11 @@ class Series(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What is asked of Netbeam in one request: a series from `begin_ms` up to, not including, `end_ms`.
-
-    `checkpoint_ms` is what the row held when the window was planned: the checkpoint moves to `end_ms` only from there.
-    """
+    """What is asked of Netbeam in one request: a series from `begin_ms` up to, not including, `end_ms`."""
 
     series: Series
     begin_ms: int
     end_ms: int
-    checkpoint_ms: int | None = None
     superseded: bool = False
     """Of a retired row, and a later row of its name has had points: what is still missing here is not waited for."""
 
@@ -118,11 +114,6 @@ class Window:
     def grid_points(self) -> int:
         """How many points of Netbeam's grid the window can hold, at the most."""
         return (self.end_ms - self.begin_ms) // GRID_MS + 1
-
-    @property
-    def between_points(self) -> bool:
-        """Whether no point of the grid is in it: the rest that is left when a series began between two full minutes."""
-        return -(-self.begin_ms // GRID_MS) * GRID_MS >= self.end_ms
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """What one cycle does and did: the source of its log line, of the metrics and of the page for people."""
 
 import enum
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -123,6 +124,9 @@ class CycleReport:
     reached: Mapping[RecordType, Reached] = field(default_factory=dict)
     newest_ms: dict[RecordType, int] = field(default_factory=dict)
     """The newest point on the bus; before the first one of a record type, the table's newest checkpoint."""
+    failures: Counter[str] = field(default_factory=Counter)
+    failures_of: Counter[str] = field(default_factory=Counter)
+    """Failed windows, by the reason and by the interface."""
     failing: tuple[tuple[str, int], ...] = ()
     """The interfaces with the most failed windows in this cycle, worst first."""
 

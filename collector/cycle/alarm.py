@@ -1,47 +1,21 @@
 """The alarm of silence: whether so many series stay without points that a person should look. No checkpoint depends on it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from collector.core.model import RecordType, iso
+from collector.cycle.rules import Rules
 
 FEW = 10
 """So many series may be silent without an alarm."""
-ALLOWANCE_MS = 600_000
-"""A series may be two poll intervals and ten minutes behind before it counts as silent."""
 
 
-@dataclass(frozen=True, slots=True)
-class AlarmRules:
-    """The settings that the alarm depends on, in milliseconds."""
-
-    poll_ms: int
-    late_ms: int
-
-    @property
-    def behind_ms(self) -> int:
-        """A series that is further behind the settled end has had no points for a while."""
-        return 2 * self.poll_ms + ALLOWANCE_MS
-
-    @property
-    def possible(self) -> bool:
-        """Whether a series can be behind and still count as one that talks."""
-        return self.late_ms > self.behind_ms
-
-    def talks(self, checkpoint_ms: int | None, end_ms: int) -> bool:
-        """Whether a series with this checkpoint has had points not long ago, as seen from that end."""
-        return checkpoint_ms is not None and end_ms - checkpoint_ms < self.late_ms
-
-
-def silence(
-    counted: Mapping[RecordType, Sequence[tuple[int | None, int]]], source: str, rules: AlarmRules
-) -> list[str]:
+def silence(counted: Mapping[RecordType, Sequence[tuple[int | None, int]]], source: str, rules: Rules) -> list[str]:
     """Why to raise the alarm, a line each; empty when all is well.
 
     `counted` holds, by record type, the checkpoints of the active series that were answered, when last asked, up to what was
     then the settled end, and that end. One talks while its checkpoint lies less than LATE_DATA behind that end.
     """
-    if not rules.possible:
+    if not rules.alarm_possible:
         return []
     reasons = []
     for record_type, series in counted.items():

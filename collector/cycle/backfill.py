@@ -4,7 +4,6 @@ A slice is collected in rounds, like a cycle: one window of each series that is 
 slice is held in memory, whatever the range. Nothing here judges silence: a series without points has none.
 """
 
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,13 +12,14 @@ from typing import Protocol
 from collector.core.backoff import growing
 from collector.core.model import Series
 from collector.core.report import WindowOutcome
-from collector.core.shutdown import Stop
 from collector.cycle.collection import Collection
-from collector.cycle.flow_control import FlowControl
 from collector.cycle.pipeline import Pipeline, WindowResult
 from collector.cycle.plan import SHORTEST_TRY_MS, Span
+from collector.cycle.rules import Rules
 from collector.cycle.series_state import SeriesStates
 
+SLICE_MS = 3_600_000
+"""The longest slice: what is published again when a stopped backfill goes on is an hour at the most."""
 FAILURES = 3
 """So often in a row a series may fail, the last time with the shortest window, before its slice goes on without it."""
 PAUSES_S = (2.0, 30.0)
@@ -78,21 +78,17 @@ class PastRange:
         self,
         series: Sequence[Series],
         pipeline: Pipeline,
-        flow: FlowControl,
-        stop: Stop,
+        rules: Rules,
         meter: Meter,
         is_there: Callable[[], bool],
-        *,
-        slice_ms: int,
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.account = Account()
         self._series = series
-        self._pipeline, self._flow, self._stop, self._meter = pipeline, flow, stop, meter
+        self._pipeline, self._flow, self._stop = pipeline, pipeline.flow, pipeline.stop
+        self._meter = meter
         self._is_there = is_there
-        self._slice_ms = slice_ms
-        self._monotonic = monotonic
-        self._states = SeriesStates(1, 0, slice_ms, None)
+        self._slice_ms = min(SLICE_MS, rules.max_window_ms)
+        self._states = SeriesStates(rules)
         self._failures: Counter[Series] = Counter()
         """Of the slice, in a row."""
         self._given_up: set[Series] = set()
@@ -115,7 +111,7 @@ class PastRange:
 
     def _publish_slice(self, begin_ms: int, end_ms: int) -> None:
         collection = Collection(
-            self._pipeline, self._states, (Span(series, begin_ms, end_ms, None) for series in self._series)
+            self._pipeline, self._states, (Span(series, begin_ms, end_ms) for series in self._series)
         )
         given_up: set[Series] = set()
         self._failures.clear()
@@ -139,7 +135,7 @@ class PastRange:
 
         What the broker refused or never confirmed stays for the next round: the flow control knows how to go on.
         """
-        until = self._monotonic() + ROUND_S
+        until = self._pipeline.monotonic() + ROUND_S
         self._flow.begin(until)
         failed, got_through = [], False
         for results in collection.round(until):

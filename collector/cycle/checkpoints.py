@@ -15,8 +15,6 @@ is believed after LATE_DATA, so that a dead interface trails by no more than tha
 | whose successor has had points  |                                                                    |
 """
 
-from dataclasses import dataclass, field
-
 from collector.core.contracts import Store
 from collector.core.counters import Count, Counters
 from collector.core.errors import LockLostError
@@ -44,18 +42,6 @@ def next_checkpoint(
     return best_ms if best_ms > reached_ms else None
 
 
-@dataclass(slots=True)
-class _Progress:
-    """Of one series in one cycle, over all of its windows."""
-
-    held_ms: int | None
-    """What its row holds."""
-    reached_ms: int
-    """Up to where all is on the bus; of a series without a checkpoint at first where it began."""
-    unwritten: list[WindowOutcome] = field(default_factory=list)
-    """The windows that led from the one to the other."""
-
-
 class Checkpoints:
     """Keeps what is confirmed until it is written, over an outage of the store too; used by the cycle's thread alone."""
 
@@ -63,29 +49,27 @@ class Checkpoints:
         self._store, self._states, self._counters = store, states, counters
         self._late_ms = late_ms
         self._table_newest_ms: int | None = None
-        self._progress: dict[Series, _Progress] = {}
+        self._unwritten: dict[Series, list[WindowOutcome]] = {}
+        """The windows that have brought a series beyond what its row holds."""
 
     def begin(self, table_newest_ms: int | None) -> None:
         """A new cycle, whose table has just been read: all that was confirmed before has been written."""
         self._table_newest_ms = table_newest_ms
-        self._progress.clear()
 
     def ended(self, result: WindowResult, report: CycleReport) -> None:
         """A window has its outcome; one that was answered counts when its checkpoint is written, unless that stays."""
-        window, progress = result.window, self._progress.get(result.window.series)
         if not result.answered:
             self._count(report, result.outcome)
             return
-        if progress is None:
-            held_ms = window.checkpoint_ms
-            progress = _Progress(held_ms, window.begin_ms if held_ms is None else held_ms)
-            self._progress[window.series] = progress
-        to_ms = next_checkpoint(window, result.newest_ms, progress.reached_ms, self._table_newest_ms, self._late_ms)
+        window, state = result.window, self._states.of(result.window.series)
+        if state.reached_ms is None:
+            state.reached_ms = window.begin_ms if state.checkpoint_ms is None else state.checkpoint_ms
+        to_ms = next_checkpoint(window, result.newest_ms, state.reached_ms, self._table_newest_ms, self._late_ms)
         if to_ms is None:
             self._count(report, result.outcome)
         else:
-            progress.reached_ms = to_ms
-            progress.unwritten.append(result.outcome)
+            state.reached_ms = to_ms
+            self._unwritten.setdefault(window.series, []).append(result.outcome)
 
     def write(self, report: CycleReport) -> set[Series]:
         """Move the checkpoints of all that is confirmed: nothing else moves one.
@@ -95,22 +79,23 @@ class Checkpoints:
         """
         if not self._store.holds_lock():
             raise LockLostError("the lock is not ours any more")
-        steps = {series: progress for series, progress in self._progress.items() if progress.unwritten}
-        if not steps:
+        states = {series: self._states.of(series) for series in self._unwritten}
+        if not states:
             return set()
-        moves = [Move(series, progress.held_ms, progress.reached_ms) for series, progress in steps.items()]
+        moves = [Move(series, state.checkpoint_ms, state.reached_ms) for series, state in states.items() if state.reached_ms]
         refused = {move.series for move in self._store.advance(moves)}
-        for series, progress in steps.items():
+        for series, outcomes in self._unwritten.items():
+            state = states[series]
             if series in refused:
-                self._states.forget(series)
-                self._count(report, WindowOutcome.MOVED, len(progress.unwritten))
+                # it is asked again, as if it had never been answered
+                state.answered_ms = state.settled_ms = None
+                self._count(report, WindowOutcome.MOVED, len(outcomes))
             else:
-                self._states.moved(series, progress.reached_ms)
-                progress.held_ms = progress.reached_ms
-                for outcome in progress.unwritten:
+                state.checkpoint_ms = state.reached_ms
+                for outcome in outcomes:
                     self._count(report, outcome)
-            progress.unwritten = []
-        report.checkpoints_moved += len(steps) - len(refused)
+        report.checkpoints_moved += len(moves) - len(refused)
+        self._unwritten = {}
         return refused
 
     def _count(self, report: CycleReport, outcome: WindowOutcome, number: int = 1) -> None:

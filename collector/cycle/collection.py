@@ -44,7 +44,7 @@ class Collection:
 
     def _note(self, result: WindowResult) -> None:
         window, series = result.window, result.window.series
-        self._states.asked(window)
+        self._states.asked(series)
         if result.answered:
             span = self.left.pop(series)
             self._states.answered(window, span.end_ms, result.newest_ms is not None)
@@ -56,4 +56,4 @@ class Collection:
             self._states.failed(window, result.shorten)
 
     def _places(self, window: Window) -> int:
-        return window.grid_points if self._states.expects_points(window) else min(window.grid_points, SILENT_PLACES)
+        return window.grid_points if self._states.expects_points(window.series) else min(window.grid_points, SILENT_PLACES)

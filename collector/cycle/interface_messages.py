@@ -1,6 +1,5 @@
 """Which interfaces are published in a cycle: all of them at first and at intervals, in between the new and the changed."""
 
-import logging
 from collections.abc import Callable, Iterator
 
 from collector.core.counters import Count, Counters
@@ -8,8 +7,6 @@ from collector.core.limited_log import LimitedLog
 from collector.core.model import JsonObject, Listing, Message
 from collector.core.text import printable
 from collector.cycle.messages import interface_message
-
-log = logging.getLogger(__name__)
 
 SHOWN_CHARACTERS = 80
 """Of a faulty value or key, in a warning."""
@@ -20,9 +17,7 @@ MOST_KEYS = 50
 class Announcements:
     """Remembers what the bus has confirmed of each interface; used by the cycle's thread, but for `due` (its feed)."""
 
-    def __init__(
-        self, interval_s: float, counters: Counters, monotonic: Callable[[], float], limited: LimitedLog | None = None
-    ) -> None:
+    def __init__(self, interval_s: float, counters: Counters, monotonic: Callable[[], float], limited: LimitedLog) -> None:
         self._interval_s = interval_s
         self._counters = counters
         self._monotonic = monotonic
@@ -30,7 +25,7 @@ class Announcements:
         self._confirmed: dict[str, bytes] = {}
         self._sent: dict[str, bytes] = {}
         self._all_sent = True
-        self._limited = limited or LimitedLog(log)
+        self._limited = limited
         self._warned: dict[str, frozenset[str]] = {}
         """Which faulty keys of an interface were warned about; forgotten with the interface, and with the fault."""
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from collector.core.model import FIRST_MS, RecordType, Row, Series, Window
+from collector.cycle.rules import Rules
 
 MINUTE_MS = 60_000
 SHORTEST_TRY_MS = 900_000
@@ -14,26 +15,12 @@ History = Mapping[str, Sequence[Row]]
 
 
 @dataclass(frozen=True, slots=True)
-class PlanRules:
-    """The settings that planning depends on, in milliseconds."""
-
-    record_types: tuple[RecordType, ...]
-    settle_ms: int
-    lookback_ms: int
-    max_window_ms: int
-    max_backlog_ms: int
-    """0: no limit."""
-    late_ms: int
-
-
-@dataclass(frozen=True, slots=True)
 class Span:
     """All that is due of a series, `[begin_ms, end_ms)`; asked for in windows, one after the other."""
 
     series: Series
     begin_ms: int
     end_ms: int
-    checkpoint_ms: int | None
     skipped_from_ms: int | None = None
     """Where the series stood when it was further behind than the backlog's limit: from there to `begin_ms` is skipped."""
     superseded: bool = False
@@ -42,13 +29,13 @@ class Span:
     def window(self, most_ms: int) -> Window:
         """The first window of the span, at most that long."""
         end_ms = min(self.end_ms, self.begin_ms + most_ms)
-        return Window(self.series, self.begin_ms, end_ms, self.checkpoint_ms, self.superseded)
+        return Window(self.series, self.begin_ms, end_ms, self.superseded)
 
     def after(self, window: Window) -> "Span | None":
         """What is left once that window is done; None when that is nothing. The checkpoint may not have moved."""
         if window.end_ms >= self.end_ms:
             return None
-        return Span(self.series, window.end_ms, self.end_ms, self.checkpoint_ms, superseded=self.superseded)
+        return Span(self.series, window.end_ms, self.end_ms, superseded=self.superseded)
 
 
 def settled_ms(now_ms: int, settle_ms: int) -> int:
@@ -56,7 +43,7 @@ def settled_ms(now_ms: int, settle_ms: int) -> int:
     return (now_ms - settle_ms) // MINUTE_MS * MINUTE_MS
 
 
-def spans(rows: Iterable[Row], history: History, now_ms: int, rules: PlanRules) -> list[Span]:
+def spans(rows: Iterable[Row], history: History, now_ms: int, rules: Rules) -> list[Span]:
     """What is due of each series of each row that is collected, in the table's order.
 
     `history` has to hold the names of `names_to_look_up`.
@@ -74,7 +61,7 @@ def spans(rows: Iterable[Row], history: History, now_ms: int, rules: PlanRules) 
             skipped_from_ms = None
             if rules.max_backlog_ms and end_ms - begin_ms > rules.max_backlog_ms:
                 begin_ms, skipped_from_ms = end_ms - rules.max_backlog_ms, begin_ms
-            due.append(Span(series, begin_ms, end_ms, row.checkpoints.get(record_type), skipped_from_ms, superseded))
+            due.append(Span(series, begin_ms, end_ms, skipped_from_ms, superseded))
     return due
 
 
@@ -87,21 +74,18 @@ def names_to_look_up(rows: Iterable[Row], record_types: Iterable[RecordType]) ->
 def collected(rows: Iterable[Row], history: History | None = None) -> list[tuple[Row, Sequence[Row]]]:
     """The rows that are collected, each with all that are known of its name; one with an earlier row that is active is not."""
     mine = sorted(rows, key=lambda row: row.id)
-    by_name: dict[str, dict[int, Row]] = {}
+    of_table: dict[str, list[Row]] = {}
     for row in mine:
-        by_name.setdefault(row.name, {})[row.id] = row
-    for name, known in by_name.items():
-        for row in (history or {}).get(name, ()):
-            known.setdefault(row.id, row)
-    families = {name: sorted(known.values(), key=lambda row: row.id) for name, known in by_name.items()}
-    return [(row, families[row.name]) for row in mine if not _has_rival(row, families[row.name])]
+        of_table.setdefault(row.name, []).append(row)
+    families: History = {**of_table, **(history or {})}
+    return [
+        (row, families[row.name])
+        for row in mine
+        if not any(each.active and each.id < row.id for each in families[row.name])
+    ]
 
 
-def _has_rival(row: Row, family: Sequence[Row]) -> bool:
-    return len(family) > 1 and any(each.active and each.id < row.id for each in family)
-
-
-def begin_of(row: Row, record_type: RecordType, family: Iterable[Row], rules: PlanRules) -> int:
+def begin_of(row: Row, record_type: RecordType, family: Iterable[Row], rules: Rules) -> int:
     """Where a series goes on: at its checkpoint, or, without one, where `first_begin` says.
 
     Two rows of a name that were active at once retire together: the later one has nothing that the earlier one has not.
@@ -111,18 +95,25 @@ def begin_of(row: Row, record_type: RecordType, family: Iterable[Row], rules: Pl
     return begin_ms if row.active else max([begin_ms, *_covered(row, record_type, family)])
 
 
-def first_begin(row: Row, record_type: RecordType, family: Iterable[Row], rules: PlanRules) -> int:
+def first_begin(row: Row, record_type: RecordType, family: Iterable[Row], rules: Rules) -> int:
     """Where a series begins that has no checkpoint yet: `INITIAL_LOOKBACK` before its interface was first listed.
 
-    Never behind what an earlier row of its name covers, since no point comes twice; and right there when the name was gone
-    for no longer than LATE_DATA, so that a listing that flaps costs nothing.
+    As far as `goes_on` allows.
     """
     begin_ms = max(FIRST_MS, row.active_from_ms - rules.lookback_ms)
-    covered = _covered(row, record_type, family)
+    return goes_on(row.active_from_ms, begin_ms, _covered(row, record_type, family), rules)
+
+
+def goes_on(active_from_ms: int, begin_ms: int, covered: Sequence[int], rules: Rules) -> int:
+    """Where a name begins that was to begin at `begin_ms`; `covered` are the times up to which earlier rows cover it.
+
+    Never behind these, since no point comes twice; and right there when the name was gone for no longer than LATE_DATA, so
+    that a listing that flaps costs nothing.
+    """
     if not covered:
         return begin_ms
     covered_ms = max(covered)
-    return covered_ms if row.active_from_ms - covered_ms <= rules.late_ms else max(begin_ms, covered_ms)
+    return covered_ms if active_from_ms - covered_ms <= rules.late_ms else max(begin_ms, covered_ms)
 
 
 def _covered(row: Row, record_type: RecordType, family: Iterable[Row]) -> list[int]:
@@ -130,7 +121,7 @@ def _covered(row: Row, record_type: RecordType, family: Iterable[Row]) -> list[i
     return [bound for each in family if each.id < row.id for bound in each.ends(record_type)]
 
 
-def _superseded(row: Row, record_type: RecordType, family: Iterable[Row], rules: PlanRules) -> bool:
+def _superseded(row: Row, record_type: RecordType, family: Iterable[Row], rules: Rules) -> bool:
     """Whether a later row of the name has had points: what the earlier one still lacks would come before a newer point."""
     return any(
         each.id > row.id

@@ -61,7 +61,7 @@ def main() -> int:
     stop, counters = Stop(), Counters()
     source, store = wiring.source(config, stop, counters), wiring.store(config, None, stop, counters)
     store.open()
-    rules = wiring.cycle_rules(config).reconcile
+    rules = wiring.rules(config)
     took: dict[str, list[float]] = {"list_s": [], "read_s": [], "reconcile_s": []}
     for _ in range(TIMES):
         began = time.monotonic()

@@ -10,7 +10,7 @@ from collector.core.contracts import Batch, Outcome
 from collector.core.errors import ConfigurationError, LockLostError, UnavailableError
 from collector.core.model import Move, RecordType
 from collector.core.report import CycleOutcome, CycleReport, WindowOutcome
-from collector.cycle.cycle_windows import ADVANCE_S
+from collector.cycle.cycle import ADVANCE_S
 from tests.fakes import series, three_points
 from tests.world import SETTLED_MS, TRAFFIC, World, behind, happened, hurry
 

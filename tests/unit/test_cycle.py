@@ -12,7 +12,7 @@ from collector.core.errors import AnswerError, CollectorError, UnavailableError
 from collector.core.model import LAST_MS, RecordType, Row, UntrustedRow, Window
 from collector.core.report import CycleOutcome, CycleReport
 from collector.core.share import Share
-from collector.cycle.cycle_windows import ADVANCE_S
+from collector.cycle.cycle import ADVANCE_S
 from tests.fakes import HOUR_MS, MINUTE_MS, NOW_MS, interface, no_points, resource, three_points
 from tests.world import INTERFACES, SETTLED_MS, TRAFFIC, World, behind, happened, hurry
 

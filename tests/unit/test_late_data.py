@@ -1,6 +1,7 @@
 """Late points: the checkpoint follows the newest one, and silence is believed after LATE_DATA."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -9,10 +10,10 @@ from hypothesis import strategies as st
 from collector.core.contracts import Batch, Outcome
 from collector.core.model import RecordType, Row, Series, Window
 from collector.core.report import CycleOutcome
-from collector.cycle.alarm import AlarmRules, silence
+from collector.cycle.alarm import silence
 from collector.cycle.checkpoints import next_checkpoint
 from tests.fakes import HOUR_MS, MINUTE_MS, NOW_MS, no_points, resource
-from tests.world import POLL_S, SETTLED_MS, TRAFFIC, World, behind, hurry
+from tests.world import POLL_S, RULES, SETTLED_MS, TRAFFIC, World, behind, hurry
 
 DAY_MS = 24 * HOUR_MS
 STEP_MS = 30_000
@@ -155,11 +156,7 @@ def test_after_three_days_away_a_mistaken_empty_answer_costs_nothing() -> None:
 
 def test_a_gap_across_the_end_of_a_window_gives_each_point_once() -> None:
     world = World([Row(1, resource(1), NOW_MS)], max_window_ms=12 * HOUR_MS, once=True)
-    rules = world.rules
-    world.rules = type(rules)(
-        type(rules.plan)(rules.plan.record_types, 900_000, 60 * HOUR_MS, 12 * HOUR_MS, 0, DAY_MS), rules.reconcile, rules.alarm,
-        rules.share, True,
-    )  # fmt: skip
+    world.rules = replace(world.rules, lookback_ms=60 * HOUR_MS)
     world.restart()
     begin_ms = NOW_MS - 60 * HOUR_MS
     source = LateSource(world, gaps=((begin_ms + 10 * HOUR_MS, begin_ms + 26 * HOUR_MS),))
@@ -291,7 +288,6 @@ def test_the_rest_of_a_retired_row_that_stays_silent_is_not_asked_for_ever() -> 
     assert 1 not in world.asked
 
 
-RULES = AlarmRules(POLL_S * 1000, DAY_MS)
 LIMIT_MS = 2 * POLL_S * 1000 + 600_000
 
 
@@ -323,7 +319,7 @@ def test_alarm_of_silence(behind_ms: list[int | None], alarms: int) -> None:
 
 @pytest.mark.parametrize(("late_ms", "alarms"), [(LIMIT_MS, 0), (LIMIT_MS + 2, 1)])
 def test_there_is_no_alarm_where_late_data_leaves_no_time_between(late_ms: int, alarms: int) -> None:
-    rules = AlarmRules(POLL_S * 1000, late_ms)
+    rules = replace(RULES, late_ms=late_ms)
     assert len(silence({RecordType.TRAFFIC: series_at(*[LIMIT_MS + 1] * 11)}, "Netbeam", rules)) == alarms
 
 

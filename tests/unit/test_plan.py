@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.core.model import FIRST_MS, RecordType, Row, Series, Window
-from collector.cycle.plan import PlanRules, Span, begin_of, collected, settled_ms, spans
+from collector.cycle.plan import Span, begin_of, collected, settled_ms, spans
+from tests import world
 from tests.fakes import HOUR_MS, MINUTE_MS, NOW_MS
 
 TRAFFIC, ERRORS = RecordType.TRAFFIC, RecordType.ERRORS
 DAY_MS = 24 * HOUR_MS
-RULES = PlanRules((TRAFFIC,), 900_000, 1_800_000, 6 * HOUR_MS, 30 * DAY_MS, DAY_MS)
+RULES = dataclasses.replace(world.RULES, max_backlog_ms=30 * DAY_MS)
 SETTLED = NOW_MS - 900_000
 LISTED = NOW_MS - HOUR_MS
 
@@ -55,7 +56,6 @@ def test_window_goes_from_the_checkpoint_or_the_lookback_to_the_settled_time_or_
 ) -> None:
     due = spans(rows, {}, NOW_MS, RULES)
     assert [(span.begin_ms, span.end_ms) for span in due] == ([] if begin_ms is None else [(begin_ms, end_ms)])
-    assert [span.checkpoint_ms for span in due] == [row.checkpoints.get(TRAFFIC) for row in rows][: len(due)]
 
 
 @pytest.mark.parametrize(
@@ -81,8 +81,8 @@ def test_a_long_lookback_still_does_not_go_back_behind_an_earlier_row() -> None:
 
 
 def test_drained_rows_of_a_name_count_though_the_table_leaves_them_out() -> None:
-    history = {"a": (Row(1, "a", 0, LISTED - 7),)}
-    (span,) = spans([Row(9, "a", LISTED)], history, NOW_MS, RULES)
+    row = Row(9, "a", LISTED)
+    (span,) = spans([row], {"a": (Row(1, "a", 0, LISTED - 7), row)}, NOW_MS, RULES)
     assert span.begin_ms == LISTED - 7
 
 
@@ -135,19 +135,14 @@ def test_series_further_behind_than_the_backlog_s_limit_starts_there(behind_ms: 
     (span,) = spans((at(begin_ms),), {}, NOW_MS, rules)
     assert span.begin_ms == (SETTLED - limit_ms if skipped else begin_ms)
     assert span.skipped_from_ms == (begin_ms if skipped else None)
-    assert span.window(RULES.max_window_ms).checkpoint_ms == begin_ms
 
 
 @given(
     begin_ms=st.integers(SETTLED - 40 * DAY_MS, SETTLED - 1),
     most_ms=st.lists(st.integers(DAY_MS // 4, 3 * DAY_MS), min_size=1, max_size=5),
-    known=st.booleans(),
 )
-def test_windows_tile_their_span_exactly(
-    begin_ms: int, most_ms: list[int], known: bool
-) -> None:
-    first = Span(Series(1, "a", TRAFFIC), begin_ms, SETTLED, begin_ms if known else None)
-    left: Span | None = first
+def test_windows_tile_their_span_exactly(begin_ms: int, most_ms: list[int]) -> None:
+    left: Span | None = Span(Series(1, "a", TRAFFIC), begin_ms, SETTLED)
     tiles: list[Window] = []
     while left:
         tiles.append(left.window(most_ms[len(tiles) % len(most_ms)]))
@@ -155,7 +150,6 @@ def test_windows_tile_their_span_exactly(
     edges = [begin_ms, *(tile.end_ms for tile in tiles)]
     assert [tile.begin_ms for tile in tiles] == edges[:-1]
     assert edges[-1] == SETTLED
-    assert {tile.checkpoint_ms for tile in tiles} == {first.checkpoint_ms}
     assert all(tile.end_ms - tile.begin_ms <= max(most_ms) for tile in tiles)
 
 
@@ -174,5 +168,4 @@ def test_of_any_table_each_span_is_settled_within_its_row_and_unique(table: list
         row = by_id[span.series.row_id]
         assert span.window(rules.max_window_ms).begin_ms < span.end_ms <= min(SETTLED, row.active_until_ms or SETTLED)
         assert span.begin_ms >= row.checkpoints.get(span.series.record_type, 0)
-        assert span.checkpoint_ms == row.checkpoints.get(span.series.record_type)
         assert not backlog_ms or span.end_ms - span.begin_ms <= backlog_ms

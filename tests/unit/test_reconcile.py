@@ -8,14 +8,16 @@ from hypothesis import strategies as st
 
 from collector.core.model import Changes, Held, Listing, NewRow, RecordType, Retirement, Row, Table, UntrustedRow
 from collector.core.share import Share
-from collector.cycle.reconcile import ReconcileRules, reconcile
+from collector.cycle.reconcile import reconcile
+from collector.cycle.rules import Rules
+from tests import world
 from tests.fakes import HOUR_MS, NOW_MS, FakeStore, interface
 
 POLL_MS = 900_000
 DAY_MS = 24 * HOUR_MS
 LOOKBACK_MS = 1_800_000
 TYPES = (RecordType.TRAFFIC, RecordType.ERRORS)
-RULES = ReconcileRules(TYPES, LOOKBACK_MS, POLL_MS, DAY_MS, 0.2)
+RULES = dataclasses.replace(world.RULES, record_types=TYPES)
 ACCEPT_ALL = dataclasses.replace(RULES, max_retired_share=1.0)
 BEFORE = NOW_MS - HOUR_MS
 
@@ -24,7 +26,7 @@ def listing(*names: str, at: int = NOW_MS) -> Listing:
     return Listing(at, {name: interface(name) for name in names})
 
 
-def reconciled(listing: Listing, table: Table, held: Held, rules: ReconcileRules) -> Changes:
+def reconciled(listing: Listing, table: Table, held: Held, rules: Rules) -> Changes:
     """With the newest checkpoint and the history that the store would know."""
     newest_ms = max((each for row in table.rows for each in row.checkpoints.values()), default=table.newest_ms)
     history: dict[str, tuple[Row, ...]] = {}

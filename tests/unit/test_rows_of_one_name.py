@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -156,8 +157,7 @@ def test_the_first_listing_of_a_share_is_taken_though_others_have_rows() -> None
     names = [f"devices/a/interfaces/{number}" for number in range(2500)]
     world = World(listed=names, share=Share(1, 2))
     first = world.run().new
-    rules = world.rules
-    world.rules = type(rules)(rules.plan, rules.reconcile, rules.alarm, Share(2, 2))
+    world.rules = replace(world.rules, share=Share(2, 2))
     world.restart()
     assert world.run().new == 2500 - first
 

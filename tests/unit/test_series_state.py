@@ -1,6 +1,7 @@
 """What is remembered of each series: who is idle, who failed, whose turn it is, up to when it was answered."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -8,6 +9,7 @@ from collector.core.model import RecordType, Row, Series
 from collector.cycle.plan import Span
 from collector.cycle.series_state import SeriesStates
 from tests.fakes import HOUR_MS, NOW_MS
+from tests.world import RULES
 
 POLL_MS = 900_000
 DAY_MS = 24 * HOUR_MS
@@ -17,7 +19,7 @@ class Cycles:
     """Cycle after cycle of one silent series after the other; `asked` says in which cycles each was."""
 
     def __init__(self, count: int = 1, idle_ms: int = HOUR_MS, checkpoint_ms: int | None = None) -> None:
-        self.states = SeriesStates(POLL_MS, idle_ms, 2 * DAY_MS, DAY_MS, place=lambda row_id: 0)
+        self.states = SeriesStates(replace(RULES, idle_backoff_ms=idle_ms, max_window_ms=2 * DAY_MS), place=lambda row_id: 0)
         self.series = [Series(number, f"a/{number}", RecordType.TRAFFIC) for number in range(count)]
         self.checkpoint_ms = checkpoint_ms
         self.now_ms = NOW_MS
@@ -31,11 +33,11 @@ class Cycles:
         settled_ms = self.now_ms - POLL_MS
         self.begin(settled_ms)
         begin_ms = settled_ms - DAY_MS if self.checkpoint_ms is None else self.checkpoint_ms
-        chosen = self.states.choose(Span(each, begin_ms, settled_ms, self.checkpoint_ms) for each in self.series)
+        chosen = self.states.choose(Span(each, begin_ms, settled_ms) for each in self.series)
         for span in chosen:
             window = self.states.window(span)
             self.asked[span.series.row_id].append(self.turn)
-            self.states.asked(window)
+            self.states.asked(window.series)
             if fails:
                 self.states.failed(window)
             else:
@@ -45,12 +47,12 @@ class Cycles:
     def begin(self, settled_ms: int) -> None:
         checkpoints = {} if self.checkpoint_ms is None else {RecordType.TRAFFIC: self.checkpoint_ms}
         rows = [Row(each.row_id, each.name, NOW_MS - DAY_MS, None, checkpoints) for each in self.series]
-        self.states.begin(rows, (RecordType.TRAFFIC,), self.now_ms, settled_ms)
+        self.states.begin(rows, self.now_ms, settled_ms)
 
     def lengths(self) -> int:
         """How long the next window may be."""
         settled_ms = self.now_ms - POLL_MS
-        window = self.states.window(Span(self.series[0], settled_ms - DAY_MS, settled_ms, None))
+        window = self.states.window(Span(self.series[0], settled_ms - DAY_MS, settled_ms))
         return window.end_ms - window.begin_ms
 
 
@@ -114,7 +116,7 @@ def test_after_a_failure_half_as_much_is_asked_until_the_series_was_answered_up_
     cycles.next()  # answered, but only its first 15 minutes
     assert cycles.lengths() == POLL_MS
     settled_ms = cycles.now_ms - POLL_MS
-    span = Span(cycles.series[0], settled_ms - POLL_MS, settled_ms, None)
+    span = Span(cycles.series[0], settled_ms - POLL_MS, settled_ms)
     cycles.states.answered(cycles.states.window(span), settled_ms, had_points=False)
     assert cycles.lengths() == DAY_MS
 
@@ -123,7 +125,7 @@ def test_a_group_that_failed_shortens_nobody_s_window() -> None:
     cycles = Cycles()
     cycles.next()
     settled_ms = cycles.now_ms - POLL_MS
-    window = cycles.states.window(Span(cycles.series[0], settled_ms - DAY_MS, settled_ms, None))
+    window = cycles.states.window(Span(cycles.series[0], settled_ms - DAY_MS, settled_ms))
     cycles.states.failed(window, shorten=False)
     assert cycles.lengths() == DAY_MS
 
@@ -137,22 +139,21 @@ def test_a_series_that_was_answered_up_to_this_end_is_not_asked_again_unless_som
 
 
 def test_those_that_got_no_turn_come_first_and_series_of_a_row_stay_together() -> None:
-    chance = {1: 0.7, 2: 0.2, 3: 0.5}
-    states = SeriesStates(POLL_MS, HOUR_MS, DAY_MS, DAY_MS, place=lambda row_id: chance[row_id])
-    types = tuple(RecordType)
+    chance, types = {1: 0.7, 2: 0.2, 3: 0.5}, tuple(RecordType)
+    states = SeriesStates(replace(RULES, record_types=types), place=lambda row_id: chance[row_id])
     rows = [Row(row_id, f"a/{row_id}", NOW_MS - DAY_MS, None, dict.fromkeys(types, NOW_MS - HOUR_MS)) for row_id in chance]
     spans = [
-        Span(Series(row_id, f"a/{row_id}", record_type), NOW_MS - HOUR_MS, NOW_MS, NOW_MS - HOUR_MS)
+        Span(Series(row_id, f"a/{row_id}", record_type), NOW_MS - HOUR_MS, NOW_MS)
         for row_id in (1, 2, 3)
         for record_type in types
     ]
-    states.begin(rows, types, NOW_MS, NOW_MS)
+    states.begin(rows, NOW_MS, NOW_MS)
     chosen = states.choose(spans)
     assert [span.series.row_id for span in chosen] == [2, 2, 2, 3, 3, 3, 1, 1, 1]
     for span in chosen[:4]:
-        states.asked(states.window(span))
+        states.asked(span.series)
         states.failed(states.window(span))
-    states.begin(rows, types, NOW_MS, NOW_MS)
+    states.begin(rows, NOW_MS, NOW_MS)
     again = states.choose(spans)
     assert [span.series.row_id for span in again] == [3, 3, 1, 1, 1, 2, 2, 2, 3]
 
@@ -174,8 +175,7 @@ def test_points_are_expected_of_a_series_by_what_it_last_brought(
     cycles.begin(NOW_MS)
     for points in answers:
         cycles.next(points)
-    span = Span(cycles.series[0], NOW_MS - 4 * DAY_MS, cycles.now_ms, checkpoint_ms)
-    assert cycles.states.expects_points(cycles.states.window(span)) is expects
+    assert cycles.states.expects_points(cycles.series[0]) is expects
 
 
 def test_a_series_that_comes_from_its_rest_is_not_behind_before_it_is_answered() -> None:
@@ -187,7 +187,7 @@ def test_a_series_that_comes_from_its_rest_is_not_behind_before_it_is_answered()
         cycles.now_ms += POLL_MS
         settled_ms = cycles.now_ms - POLL_MS
         cycles.begin(settled_ms)
-        chosen = cycles.states.choose([Span(cycles.series[0], settled_ms - DAY_MS, settled_ms, None)])
+        chosen = cycles.states.choose([Span(cycles.series[0], settled_ms - DAY_MS, settled_ms)])
         if chosen:
             break
     assert cycles.states.reached() == {}

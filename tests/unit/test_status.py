@@ -12,7 +12,7 @@ from collector.config.configuration import Config
 from collector.core import outage
 from collector.core.errors import CollectorError, ConfigurationError, NoTableError, UnavailableError
 from collector.core.model import RecordType, Row, Table, UntrustedRow
-from collector.cycle.cycle import CycleRules
+from collector.cycle.rules import Rules
 from collector.watch.format import duration, utc
 from tests.fakes import HOUR_MS, NOW_MS, FakeStore, resource
 
@@ -21,7 +21,7 @@ SETTLE_MS = 900_000
 SETTLED_MS = NOW_MS - SETTLE_MS
 DAY_S = 86_400.0
 CONFIG = Config.from_mapping({}, without={"rmq", "mysql"})
-RULES = wiring.cycle_rules(CONFIG)
+RULES = wiring.rules(CONFIG)
 
 
 def row(row_id: int, *behind_s: float, until_ms: int | None = None, name: str = "") -> Row:
@@ -30,7 +30,7 @@ def row(row_id: int, *behind_s: float, until_ms: int | None = None, name: str = 
     return Row(row_id, name or resource(row_id), NOW_MS - 48 * HOUR_MS, until_ms, checkpoints)
 
 
-def standing(rows: Iterable[Row], untrusted: tuple[UntrustedRow, ...] = (), rules: CycleRules = RULES) -> Standing:
+def standing(rows: Iterable[Row], untrusted: tuple[UntrustedRow, ...] = (), rules: Rules = RULES) -> Standing:
     return stand(Table(tuple(rows), untrusted), NOW_MS, rules)
 
 
@@ -52,7 +52,7 @@ def test_checkpoint_ahead_of_what_is_settled_is_not_behind() -> None:
 def test_every_series_with_a_checkpoint_talks_where_late_data_is_hardly_longer_than_two_intervals(
     late_s: float, voice: Voice
 ) -> None:
-    rules = wiring.cycle_rules(Config.from_mapping({"LATE_DATA": str(late_s)}, without={"rmq", "mysql"}))
+    rules = wiring.rules(Config.from_mapping({"LATE_DATA": str(late_s)}, without={"rmq", "mysql"}))
     found = standing([row(1, 90_000)], rules=rules).active()
     assert [each.voice for _, each in found] == [voice, Voice.UNHEARD, Voice.UNHEARD]
 
