@@ -2,7 +2,11 @@
 
 import pytest
 
-from collector.source.netbeam.breaker import ALONE_FAILURES, DEVICE_FAILURES, FAILURES, Breaker, Mode
+from collector.source.netbeam.breaker import ALONE_FAILURES, DEVICE_FAILURES, FAILURES, Breaker
+
+
+def is_careful(breaker: Breaker) -> bool:
+    return breaker.in_doubt and not breaker.away
 
 
 def tripped(answered: bool = False) -> Breaker:
@@ -18,9 +22,9 @@ def tripped(answered: bool = False) -> Breaker:
 def test_twenty_failures_in_a_row_are_needed_to_go_on_carefully() -> None:
     breaker = Breaker()
     for number in range(FAILURES):
-        assert breaker.mode is Mode.FULL
+        assert not breaker.in_doubt
         breaker.failed(f"d{number}", alone=False)
-    assert breaker.mode is Mode.CAREFUL
+    assert is_careful(breaker)
 
 
 def test_success_in_between_starts_the_count_anew() -> None:
@@ -29,7 +33,7 @@ def test_success_in_between_starts_the_count_anew() -> None:
         for _ in range(FAILURES - 1):
             breaker.failed("a", alone=False)
         breaker.succeeded("b")
-    assert breaker.mode is Mode.FULL
+    assert not breaker.in_doubt
 
 
 def test_run_of_failures_goes_on_from_one_batch_to_the_next() -> None:
@@ -37,45 +41,45 @@ def test_run_of_failures_goes_on_from_one_batch_to_the_next() -> None:
     for _ in range(FAILURES):
         breaker.begin()
         breaker.failed("a", alone=False)
-    assert breaker.mode is Mode.CAREFUL
+    assert is_careful(breaker)
 
 
 def test_five_that_are_asked_alone_and_fail_too_mean_away_until_one_succeeds() -> None:
     breaker = tripped()
     for number in range(ALONE_FAILURES):
-        assert breaker.mode is Mode.CAREFUL
+        assert is_careful(breaker)
         breaker.failed(f"other{number}", alone=True)
-    assert breaker.mode is Mode.AWAY
+    assert breaker.away
     breaker.begin()
-    assert breaker.mode is Mode.AWAY
+    assert breaker.away
     breaker.succeeded("a")
-    assert breaker.mode.value == "full"
+    assert not breaker.in_doubt
 
 
 def test_failures_that_were_under_way_when_it_tripped_are_not_among_the_five() -> None:
     breaker = tripped()
     for number in range(15):
         breaker.failed(f"late{number}", alone=False)
-    assert breaker.mode is Mode.CAREFUL
+    assert is_careful(breaker)
 
 
-@pytest.mark.parametrize(("answered", "mode"), [(True, Mode.FULL), (False, Mode.CAREFUL)])
-def test_a_device_proves_nothing_about_a_source_that_has_answered_for_others(answered: bool, mode: Mode) -> None:
+@pytest.mark.parametrize(("answered", "in_doubt"), [(True, False), (False, True)])
+def test_a_device_proves_nothing_about_a_source_that_has_answered_for_others(answered: bool, in_doubt: bool) -> None:
     breaker = Breaker()
     if answered:
         breaker.succeeded("good")
     for _ in range(5 * FAILURES):
         breaker.failed("bad", alone=False)
-    assert breaker.mode is mode
+    assert breaker.in_doubt is in_doubt
 
 
 def test_full_speed_comes_back_when_only_devices_that_fail_are_left() -> None:
     breaker = tripped(answered=True)
-    assert breaker.mode is Mode.CAREFUL
+    assert is_careful(breaker)
     breaker.failed("d0", alone=False)
-    assert breaker.mode is Mode.CAREFUL
+    assert is_careful(breaker)
     breaker.failed("d0", alone=True)
-    assert breaker.mode.value == "full"
+    assert not breaker.in_doubt
 
 
 def test_devices_that_fail_come_last_in_doubt_after_their_first_failure() -> None:
@@ -86,7 +90,7 @@ def test_devices_that_fail_come_last_in_doubt_after_their_first_failure() -> Non
     breaker.failed("a", alone=False)
     breaker.failed("b", alone=False)
     assert (breaker.comes_last("a"), breaker.comes_last("b")) == (True, False)
-    while breaker.mode is Mode.FULL:
+    while not breaker.in_doubt:
         breaker.failed("a", alone=False)
     assert (breaker.comes_last("b"), breaker.comes_last("c")) == (True, False)
     breaker.succeeded("a")

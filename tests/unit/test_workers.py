@@ -13,7 +13,6 @@ from collector.core.model import RecordType, Series, Window
 from collector.core.outage import Outage
 from collector.core.shutdown import Stop
 from collector.source.netbeam import workers as module
-from collector.source.netbeam.breaker import Mode
 from collector.source.netbeam.workers import Asked, Workers
 from tests.fakes import FakeIntake
 
@@ -54,7 +53,7 @@ class Rig:
         failure = "status 503" if self.fails(window) else None
         with self._lock:
             self.at_once -= 1
-        return Asked(Fetched(window, failure=failure))
+        return Fetched(window, failure=failure), None
 
     def fetch(self, batch: list[Window], until: float = FOREVER) -> None:
         self.workers.fetch(batch, FakeIntake(self.admits, self.released.append, self.delivered.append), until)
@@ -218,7 +217,7 @@ def test_windows_that_wait_to_be_admitted_when_it_trips_are_asked_one_at_a_time_
 
     def noted(*arguments: Any) -> None:
         note(*arguments)
-        if rig.workers._breaker.mode is not Mode.FULL:
+        if rig.workers._breaker.in_doubt:
             tripped.set()
 
     rig.workers._note = noted  # type: ignore[method-assign, assignment]

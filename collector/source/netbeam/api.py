@@ -119,12 +119,12 @@ class Netbeam:
             answer = self._client.request(path, query, limits=limits, accept=NO_POINTS, tries=tries, until=until)
             if answer.server_ms is not None and answer.server_ms < window.end_ms:
                 # our clock is ahead, and no listing said so: points that nobody has yet must not be taken for missing
-                return Asked(Fetched(window, failure="our clock is ahead of Netbeam's, is NTP running?"))
-            return Asked(Fetched(window, _points(answer.value, most_points)), answer)
+                raise AnswerError("our clock is ahead of Netbeam's, is NTP running?")
+            return Fetched(window, _points(answer.value, most_points)), answer
         except NotAskedError:
             return None
         except CollectorError as error:
-            return Asked(Fetched(window, failure=str(error)))
+            return Fetched(window, failure=str(error)), None
 
 
 def _compare_clocks(answer: Answer, now_ms: int, began: float) -> tuple[int, float]:

@@ -1,24 +1,11 @@
 """Tells a source that is away from a few devices that it cannot answer for."""
 
-import enum
-
 FAILURES = 20
 """So many windows in a row fail before the source is doubted."""
 ALONE_FAILURES = 5
 """So many of those that are then asked one at a time fail too before it counts as away."""
 DEVICE_FAILURES = 5
 """So many windows of a device fail in a row before its others come last, and count no more where others were answered."""
-
-
-class Mode(enum.Enum):
-    """How to go on."""
-
-    FULL = "full"
-    """All at once."""
-    CAREFUL = "careful"
-    """One at a time, devices that have not failed first."""
-    AWAY = "away"
-    """One at a time, at growing intervals, until one succeeds."""
 
 
 class Breaker:
@@ -30,12 +17,21 @@ class Breaker:
     """
 
     def __init__(self) -> None:
-        self.mode = Mode.FULL
-        self.device_failures: dict[str, int] = {}
-        """Windows that failed in a row, by device; kept from batch to batch."""
         self._failures = 0
-        self._alone_failures = 0
+        """That count, in a row; in doubt those alone count whose window was asked alone."""
+        self._device_failures: dict[str, int] = {}
+        """Windows that failed in a row, by device; kept from batch to batch."""
         self._answered = False
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether to ask for one window at a time."""
+        return self._failures >= FAILURES
+
+    @property
+    def away(self) -> bool:
+        """Whether to do so at growing intervals only, until one succeeds."""
+        return self._failures >= FAILURES + ALONE_FAILURES
 
     def begin(self) -> None:
         """A new batch; a source that is away stays away."""
@@ -44,28 +40,18 @@ class Breaker:
     def succeeded(self, device: str) -> None:
         """A window was answered: the source is there."""
         self._answered = True
-        self.device_failures.pop(device, None)
-        self._restart()
+        self._device_failures.pop(device, None)
+        self._failures = 0
 
     def failed(self, device: str, alone: bool) -> None:
         """A window failed after all its tries; `alone`: it was taken to be asked alone."""
-        self.device_failures[device] = self.device_failures.get(device, 0) + 1
-        if self._answered and self.device_failures[device] > DEVICE_FAILURES:
-            if alone and self.mode is Mode.CAREFUL:
-                self._restart()  # only devices that fail are left
-            return
-        self._failures += 1
-        if self.mode is Mode.FULL and self._failures >= FAILURES:
-            self.mode, self._alone_failures = Mode.CAREFUL, 0
-        elif self.mode is Mode.CAREFUL and alone:
-            self._alone_failures += 1
-            if self._alone_failures >= ALONE_FAILURES:
-                self.mode = Mode.AWAY
+        self._device_failures[device] = self._device_failures.get(device, 0) + 1
+        if self._answered and self._device_failures[device] > DEVICE_FAILURES:
+            if alone and not self.away:
+                self._failures = 0  # only devices that fail are left
+        elif alone or not self.in_doubt:
+            self._failures += 1
 
     def comes_last(self, device: str) -> bool:
-        """Whether windows of this device are asked after those of all others."""
-        least = DEVICE_FAILURES if self.mode is Mode.FULL else 1
-        return self.device_failures.get(device, 0) >= least
-
-    def _restart(self) -> None:
-        self.mode, self._failures = Mode.FULL, 0
+        """Whether windows of this device are asked after those of all others; in doubt one failure is enough."""
+        return self._device_failures.get(device, 0) >= (1 if self.in_doubt else DEVICE_FAILURES)
