@@ -20,6 +20,9 @@ MOST_BYTES = 230 * 2**20
 """What the JSON of one body may take once parsed: a listing of seven times ESnet's does."""
 FAST_BYTES = 8 * 2**20
 """A larger body is left to the standard library, which takes no second copy of it."""
+SMALL_BYTES = 1_500
+"""A body up to here, such as the points of fifteen minutes, takes less than what is free for each (memory.FREE_BYTES), whatever
+it holds: one that is nothing but brackets takes 172 times its size."""
 SHOWN_CHARACTERS = 80
 """Of a body that is no JSON, in the error."""
 _ENCODINGS = ("gzip", "x-gzip", "deflate")
@@ -105,12 +108,13 @@ def json_value(body: bytes | bytearray, limits: Limits, reservation: Reservation
     """
     if not body or body.isspace():
         return None
-    encoding = json.detect_encoding(body)
-    reservation.hold(_memory(body, encoding, limits.values))
+    if len(body) > SMALL_BYTES:
+        reservation.hold(_memory(body, limits.values))
     if len(body) <= FAST_BYTES and not limits.any_bytes:
         # in a third of the time; what it refuses (NaN, half a surrogate, other encodings) is the standard library's to judge
         with suppress(orjson.JSONDecodeError):
             return orjson.loads(body)
+    encoding = json.detect_encoding(body)
     text = body.decode(encoding, "surrogateescape" if limits.any_bytes and encoding.startswith("utf-8") else "strict")
     try:
         return json.loads(text)
@@ -131,25 +135,25 @@ def json_kind(value: object) -> str:
     return kinds.get(type(value), "a number")
 
 
-def _memory(body: bytes | bytearray, encoding: str, most_values: int | None) -> int:
+def _memory(body: bytes | bytearray, most_values: int | None) -> int:
     """Bytes that text and JSON take, about, by the punctuation alone; that within texts is counted as well."""
     lists, objects = body.count(b"["), body.count(b"{")
     values = body.count(b",") + lists + objects
     if most_values is not None and values > most_values:
         raise TooLargeError(f"body of about {values} values, at most {most_values} can be right")
     kept = max(0, values - sum(map(body.count, (b"null", b"true", b"false"))))
-    size = 2 * len(body) * _character_bytes(body, encoding) + kept * _VALUE_BYTES + body.count(b":") * _KEY_BYTES
+    size = 2 * len(body) * _character_bytes(body) + kept * _VALUE_BYTES + body.count(b":") * _KEY_BYTES
     size += lists * _LIST_BYTES + objects * _OBJECT_BYTES
     if size > MOST_BYTES:
         raise TooLargeError(f"body whose about {values} values would take {size >> 20} MiB")
     return size
 
 
-def _character_bytes(body: bytes | bytearray, encoding: str) -> int:
+def _character_bytes(body: bytes | bytearray) -> int:
     """Of the text: Python gives all characters the room of the widest one."""
     if body.isascii():
         return 1
-    if not encoding.startswith("utf-8") or re.search(rb"[\xf0-\xff]", body):
+    if not json.detect_encoding(body).startswith("utf-8") or re.search(rb"[\xf0-\xff]", body):
         return 4
     return 2
 

@@ -6,6 +6,7 @@ takes a cut head for a whole one and a negative chunk for an endless one.
 """
 
 import contextlib
+import functools
 import http.client
 import socket
 import threading
@@ -165,6 +166,14 @@ class Response(http.client.HTTPResponse):
         return size
 
 
+@functools.lru_cache(maxsize=64)
+def _header_line(header: str, value: str) -> bytes:
+    line = f"{header}: {value}".encode("latin-1")
+    if b"\n" in line or b"\r" in line:
+        raise ValueError(f"header {header} of more than one line")
+    return line
+
+
 class _Direct(HTTPConnection):
     """A connection of urllib3's pool that carries the calling thread's attempt."""
 
@@ -181,6 +190,10 @@ class _Direct(HTTPConnection):
         """Send the attempt's target in place of what urllib3 made of the URL."""
         _current.attempt.attach(self._twin)
         super().putrequest(method, _current.attempt.target, *arguments, **options)
+
+    def putheader(self, header: str, value: str) -> None:  # type: ignore[override]
+        """Add a line, made once: most are the same in each request, and checking them costs more than all else that is sent."""
+        self._output(_header_line(header, value))  # type: ignore[attr-defined]
 
     def _new_conn(self) -> socket.socket:
         """Connect to the first address that answers, the one that did so last before the others."""
