@@ -182,7 +182,7 @@ class Soak:
         rows, heard = self.rig.table.rows(), self.rig.heard()
         counts = compare(self.rig.network, rows, heard, lookback_s=self.rig.lookback_s, now_ms=self.clock())
         for resource, message in heard.latest_interfaces().items():
-            right = {**self.rig.network.interface(resource, self.clock()), "timestamp": message.timestamp_ms}
+            right = {**self.rig.network.interface(resource), "timestamp": message.timestamp_ms}
             if message.body != right:
                 self.faults.append(f"the newest message of interface {resource} is not as it is listed")
         return counts

@@ -12,6 +12,7 @@ from tests.bench.stage import CYCLE_S, SETTLE_S, Place, Stage, await_early_minut
 from tests.bench.stardust_server import StardustProcess, talking_network
 from tests.bench.work import POINTS
 from tests.servers.opensearch import NotHereError, OpenSearch
+from tests.simulation.stardust import whole_documents
 
 QUERY_S = 0.5
 RIVAL_SHARE_S = CYCLE_S // 15
@@ -107,7 +108,7 @@ def measure_opensearch(stage: Stage, results: Results) -> None:
         node.make()
         await_early_minute(30)
         began, end_ms = time.monotonic(), settled_ms()
-        count = node.fill(SimulatedIndex(network).whole_documents(end_ms - CYCLE_S * 1000, end_ms + SETTLE_S * 1000))
+        count = node.fill(whole_documents(SimulatedIndex(network), end_ms - CYCLE_S * 1000, end_ms + SETTLE_S * 1000))
         filled_s = time.monotonic() - began
         engine_s = cpu_s(node.pid)
         place = stage.place()

@@ -14,10 +14,11 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
+from collector.core.model import GRID_MS
 from collector.source.simulated.network import SimulatedNetwork, encode
-from collector.source.simulated.stardust import INDEX, SHARDS
+from collector.source.simulated.stardust import INDEX, SHARDS, Clause, SimulatedIndex, hit_of
 from collector.source.simulated.stardust_server import Reply, SimulatedStardust
 from tests.bench.netbeam import TALKING_MBPS, network
 
@@ -57,28 +58,52 @@ class StardustProcess:
         self._child.wait(10)
 
 
+class _Kept(SimulatedIndex):
+    """Has only the documents that were made beforehand, so that answers cost little."""
+
+    def __init__(self, network: SimulatedNetwork) -> None:
+        super().__init__(network)
+        self.kept: dict[tuple[str, int], bytes] = {}
+        """By id and start."""
+
+    def keep(self, begin_ms: int, end_ms: int) -> None:
+        """Make the documents of this time, in place of what there was."""
+        self.kept = {
+            (identity, start): hit_of(document)
+            for identity in self.resources
+            for start, document in self.documents(identity, begin_ms, end_ms)
+        }
+
+    def hits(self, clause: Clause, now_ms: int) -> dict[tuple[int, object], bytes]:
+        """See SimulatedIndex."""
+        starts = range(-(-clause.begin_ms // GRID_MS) * GRID_MS, min(clause.end_ms, now_ms + 1), GRID_MS)
+        keys = ((start, identity) for identity in clause.ids for start in starts)
+        return {(start, identity): self.kept[identity, start] for start, identity in keys if (identity, start) in self.kept}
+
+
 class _Scrolled(SimulatedStardust):
     """Gives all that it keeps, page by page, to a search with `scroll`."""
 
     def __init__(self, network: SimulatedNetwork) -> None:
         super().__init__(network)
+        self.index: _Kept = _Kept(network)
         self._size = 0
         self._pages: list[bytes] = []
 
-    def reply(self, target: str, content: bytes) -> Reply:
+    def reply(self, path: str, query: str, content: bytes) -> Reply:
         """See SimulatedStardust."""
-        parts, query = urlsplit(target), parse_qs(urlsplit(target).query)
-        if parts.path == f"/{INDEX}/_search" and "scroll" in query:
-            size = int(query["size"][0])
+        wanted = parse_qs(query)
+        if path == f"/{INDEX}/_search" and "scroll" in wanted:
+            size = int(wanted["size"][0])
             by_start = sorted(self.index.kept.items(), key=lambda each: each[0][1])
             hits = [b'{"_index":"x","_id":"x",' + hit[1:] for _, hit in by_start]
             self._size = len(hits)
             self._pages = [b",".join(hits[start : start + size]) for start in range(0, len(hits), size)]
             return self._page(0)
-        if parts.path == "/_search/scroll":
+        if path == "/_search/scroll":
             asked = json.loads(content or b"{}").get("scroll_id", "")
             return self._page(int(asked)) if isinstance(asked, str) and asked.isdigit() else Reply(200, b"{}")
-        return super().reply(target, content)
+        return super().reply(path, query, content)
 
     def _page(self, number: int) -> Reply:
         hits = self._pages[number] if number < len(self._pages) else b""
@@ -95,7 +120,6 @@ def main() -> int:
             behaviour = json.loads(line)
             stardust.latency_s = behaviour.get("latency_s", stardust.latency_s)
             if "keep" in behaviour:
-                stardust.index.kept.clear()
                 stardust.index.keep(*behaviour["keep"])
             counts = {each: stardust.counts[each] for each in ("listing", "points")}
             print(json.dumps({**counts, "cpu_s": round(time.process_time(), 3)}), flush=True)

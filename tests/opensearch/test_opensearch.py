@@ -27,6 +27,7 @@ from collector.source.stardust.search import FaultError
 from tests.rig import SqliteTable
 from tests.rig.stardust import StardustRig, stardust_network
 from tests.servers.opensearch import INDEX, MAPPING, TOP, OpenSearch
+from tests.simulation.stardust import whole_documents
 
 LIST = TOP.parent / "shared" / "data" / "esnet-interfaces.csv"
 """ESnet's real list, where it is at hand; else as many invented interfaces."""
@@ -102,7 +103,7 @@ def now_ms() -> int:
 
 
 def filled(node: OpenSearch, network: SimulatedNetwork, begin_ms: int, end_ms: int) -> Source:
-    node.fill(SimulatedIndex(network).whole_documents(begin_ms, end_ms))
+    node.fill(whole_documents(SimulatedIndex(network), begin_ms, end_ms))
     return Source(node, network)
 
 
@@ -266,7 +267,7 @@ def test_a_breaker_that_trips_is_a_failure_of_its_windows(node: OpenSearch) -> N
 def test_a_node_that_is_killed_in_the_middle_loses_nothing(node: OpenSearch, tmp_path: Path) -> None:
     now = now_ms()
     network = stardust_network(400)
-    node.fill(SimulatedIndex(network).whole_documents(now - 1_800_000, now + 600_000))
+    node.fill(whole_documents(SimulatedIndex(network), now - 1_800_000, now + 600_000))
     node.ask("POST", f"/{INDEX}/_flush")
     with StardustRig(network, SqliteTable(tmp_path / "table.sqlite"), directory=tmp_path, INITIAL_LOOKBACK=1200) as rig:
         collector = rig.start("run", STARDUST_URL=node.url, POLL_INTERVAL=2, STARDUST_TIMEOUT=5)

@@ -4,9 +4,9 @@ from types import TracebackType
 from typing import Any
 
 from collector.source.simulated.network import SimulatedNetwork
-from collector.source.simulated.stardust_server import SimulatedStardust
 from tests.rig.rig import Rig
 from tests.servers.ports import free_port
+from tests.simulation.stardust import FaultyStardust
 
 
 def stardust_network(count: int) -> SimulatedNetwork:
@@ -20,7 +20,7 @@ class StardustRig(Rig):
 
     def __init__(self, network: SimulatedNetwork, *arguments: Any, **options: Any) -> None:
         super().__init__(network, *arguments, **options)
-        self.stardust = SimulatedStardust(network, clock=self.clock, port=free_port())
+        self.stardust = FaultyStardust(network, clock=self.clock, port=free_port())
         self.stardust.send_date = True
 
     def __enter__(self) -> "StardustRig":

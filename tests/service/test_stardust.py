@@ -19,10 +19,11 @@ from collector.source.http import client
 from collector.source.http.memory import ByteBudget
 from collector.source.simulated.network import SimulatedNetwork
 from collector.source.simulated.stardust import INDEX, id_of
-from collector.source.simulated.stardust_server import Reply, SimulatedStardust
+from collector.source.simulated.stardust_server import Reply
 from collector.source.stardust import api, pages, queries
 from collector.source.stardust.api import Stardust
 from tests.rig.stardust import stardust_network
+from tests.simulation.stardust import FaultyStardust
 
 T0 = 1_764_000_000_000
 NOW_MS = T0 + 3_600_000
@@ -73,7 +74,7 @@ class Intake:
 class Source(Stardust):
     """With its Stop, its Counters and the simulation at hand."""
 
-    def __init__(self, server: SimulatedStardust, **changed: Any) -> None:
+    def __init__(self, server: FaultyStardust, **changed: Any) -> None:
         self.stop, self.counters, self.server = Stop(), Counters(), server
         once = changed.pop("once", False)
         settings = {"url": server.url, "index": INDEX, "timeout_s": 5, "concurrency": 4, **changed}
@@ -115,7 +116,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
 
     def build(interfaces: int | SimulatedNetwork = 24, **changed: Any) -> Source:
         network = stardust_network(interfaces) if isinstance(interfaces, int) else interfaces
-        sources.append(Source(SimulatedStardust(network, clock=lambda: NOW_MS).start(), **changed))
+        sources.append(Source(FaultyStardust(network, clock=lambda: NOW_MS).start(), **changed))
         return sources[-1]
 
     yield build
@@ -153,7 +154,7 @@ def test_the_listing_comes_in_pages_and_is_netbeam_s(make: Make) -> None:
     # in two parts of more than a page each
     assert source.server.counts["listing"] - before == 4
     name = network.resources[0]
-    simulated, listed = network.interface(name, NOW_MS), listing.interfaces[name]
+    simulated, listed = network.interface(name), listing.interfaces[name]
     assert listed.keys() == simulated.keys()
     same = ("namespace", "resource", "name", "device", "ifIndex", "description", "speed", "vlan", "remotePort", "ipv4")
     assert {key: listed[key] for key in same} == {key: simulated[key] for key in same}
@@ -462,7 +463,7 @@ def test_only_what_is_admitted_is_asked_for(make: Make) -> None:
     source = make(48)
     for most in (1, 7, 100):
         source.check(source.take(intake=Intake(most=most)))
-    source.server.record = True
+    source.server.queries.clear()
     intake = source.take(intake=Intake(left=4))
     assert len(intake.fetched) == 4
     assert len(set().union(*map(asked, source.server.queries))) == 2

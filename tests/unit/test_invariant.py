@@ -161,7 +161,7 @@ def test_other_properties_are_a_fault(properties: dict[str, object]) -> None:
     ],
 )
 def test_an_interface_must_fit_the_index(change: dict[str, object], said: str | None) -> None:
-    body: dict[str, Any] = {**NETWORK.interface(NAME, NOW_MS), "timestamp": NOW_MS, **change}
+    body: dict[str, Any] = {**NETWORK.interface(NAME), "timestamp": NOW_MS, **change}
     if body["site"] == "absent":
         del body["site"]
     identity = "".join(str(body.get(key)) for key in ("namespace", "resource", "name", "device", "timestamp"))

@@ -35,7 +35,7 @@ def test_windows_that_meet_share_no_point_and_lose_none(begin: int, length: int,
 
 def test_a_point_is_the_same_in_whatever_window_it_is_asked_for(network: SimulatedNetwork) -> None:
     points = network.expected_points(LOUD, RecordType.TRAFFIC, NOW_MS, NOW_MS + 200 * GRID_MS)
-    assert [network.value(LOUD, RecordType.TRAFFIC, point[0]) for point in points] == [point[1:] for point in points]
+    assert all(network.expected_points(LOUD, RecordType.TRAFFIC, point[0], point[0] + 1) == [point] for point in points)
 
 
 def test_values_are_integers_with_a_null_and_a_fraction_now_and_then(network: SimulatedNetwork) -> None:
@@ -123,8 +123,6 @@ def test_the_encoded_listing_is_the_listing_through_all_changes() -> None:
     network.absent = frozenset()
     network.rotation_ms = 60_000
     assert len({same(NOW_MS + turn * 60_000) for turn in range(20)}) > 10
-    network.rotation_ms, network.change_ms = None, 40_000
-    assert len({same(NOW_MS + turn * 2000) for turn in range(40)}) > 2
 
 
 def test_interfaces_come_and_go_one_in_twenty_at_a_time() -> None:
@@ -133,13 +131,3 @@ def test_interfaces_come_and_go_one_in_twenty_at_a_time() -> None:
     away = [{name for name in network.resources if not network.present(name, NOW_MS + turn * 60_000)} for turn in range(20)]
     assert set.union(*away) == set(network.resources)
     assert sum(map(len, away)) == 200
-
-
-def test_a_description_changes_after_its_time_and_only_then() -> None:
-    network = SimulatedNetwork.synthetic(200)
-    network.change_ms = 60_000
-    changing = [name for name in network.resources if network.revision(name, NOW_MS)]
-    assert 2 <= len(changing) <= 20
-    revisions = [network.revision(changing[0], NOW_MS + second * 1000) for second in range(121)]
-    assert revisions[-1] - revisions[0] == 2
-    assert len(set(revisions)) in (2, 3)

@@ -23,7 +23,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--latency-ms", type=float, default=0.0)
     parser.add_argument("--settle-s", type=float, default=0.0, help="points younger than this are not there yet")
     parser.add_argument("--rotate-s", type=float, help="interfaces come and go, each away for this long")
-    parser.add_argument("--change-s", type=float, help="some descriptions change after each such time")
     return parser.parse_args()
 
 
@@ -35,7 +34,6 @@ def main() -> int:
     else:
         network = SimulatedNetwork.synthetic(wanted.interfaces or 100, seed=wanted.seed)
     network.rotation_ms = int(wanted.rotate_s * 1000) if wanted.rotate_s else None
-    network.change_ms = int(wanted.change_s * 1000) if wanted.change_s else None
     kind: type[SimulatedServer] = SimulatedStardust if wanted.stardust else SimulatedNetbeam
     server = kind(network, host=wanted.host, port=wanted.port)
     server.latency_s = wanted.latency_ms / 1000

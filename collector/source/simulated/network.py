@@ -80,14 +80,11 @@ class SimulatedNetwork:
         """Interfaces that the listing lacks for now; their points remain."""
         self.rotation_ms: int | None = None
         """Interfaces come and go: each is away for this long, by turns."""
-        self.change_ms: int | None = None
-        """One interface in twenty gets another description after each such time, not all at once."""
         self.wakes_ms: Mapping[str, int] = {}
         """Interfaces that have points from this time on only, with a speed or without."""
         self.sleeps_ms: Mapping[str, int] = {}
         """Interfaces that have no points from this time on."""
         self._curves: dict[tuple[str, str], _Curve] = {}
-        self._encoded: dict[str, tuple[int, bytes]] = {}
         self._listing: tuple[object, bytes] = (None, b"")
 
     @classmethod
@@ -121,10 +118,6 @@ class SimulatedNetwork:
         if resource in self.absent:
             return False
         return self.rotation_ms is None or (now_ms // self.rotation_ms + self._hash(resource)) % AWAY_EVERY != 0
-
-    def value(self, resource: str, record_type: RecordType, timestamp_ms: int) -> tuple[Value, Value]:
-        """In and out at a time on the grid, whether the interface has a point there or not."""
-        return self._points(resource, record_type, timestamp_ms, timestamp_ms + 1)[0][1:]
 
     def expected_points(self, resource: str, record_type: RecordType, begin_ms: int, end_ms: int) -> list[Point]:
         """All points in `[begin_ms, end_ms)`, ascending: what a correct collector publishes of this window."""
@@ -168,41 +161,21 @@ class SimulatedNetwork:
 
     def listing(self, now_ms: int) -> list[JsonObject]:
         """The objects of the interfaces that are present at that time."""
-        return [self.interface(resource, now_ms) for resource in self.speeds if self.present(resource, now_ms)]
+        return [self.interface(resource) for resource in self.speeds if self.present(resource, now_ms)]
 
     def encoded_listing(self, now_ms: int) -> bytes:
-        """The same as JSON; kept until one of them changes."""
-        turn = now_ms // self.rotation_ms if self.rotation_ms else None
-        age = now_ms // (self.change_ms // AWAY_EVERY or 1) if self.change_ms else None
-        state = (self.absent, self.rotation_ms, turn, self.change_ms, age)
+        """The same as JSON; kept until another one is present."""
+        state = (self.absent, self.rotation_ms, now_ms // self.rotation_ms if self.rotation_ms else None)
         if self._listing[0] != state:
-            parts = [self._encode(resource, now_ms) for resource in self.speeds if self.present(resource, now_ms)]
-            self._listing = (state, b"[" + b",".join(parts) + b"]")
+            self._listing = (state, _compact(self.listing(now_ms)).encode())
         return self._listing[1]
 
-    def _encode(self, resource: str, now_ms: int) -> bytes:
-        revision = self.revision(resource, now_ms)
-        kept = self._encoded.get(resource)
-        if kept is None or kept[0] != revision:
-            kept = self._encoded[resource] = (revision, _compact(self.interface(resource, now_ms)).encode())
-        return kept[1]
-
-    def revision(self, resource: str, now_ms: int) -> int:
-        """How often its description has changed by that time; 0 for one that never does."""
-        if self.change_ms is None:
-            return 0
-        number = self._hash(resource)
-        if number // AWAY_EVERY % AWAY_EVERY:
-            return 0
-        return (now_ms + number % AWAY_EVERY * (self.change_ms // AWAY_EVERY)) // self.change_ms
-
-    def interface(self, resource: str, now_ms: int) -> JsonObject:
+    def interface(self, resource: str) -> JsonObject:
         """Its object in the listing: its 23 keys, some of them null or empty."""
         number = self._hash(resource)
         name = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), resource.rpartition("/")[2])
         device = resource.split("/")[1] if resource.count("/") > 1 else resource
         site = device.rpartition("-")[0].upper()
-        revision = self.revision(resource, now_ms)
         physical = "/" in name and "." not in name
         far = SITES[number % len(SITES)]
         return {
@@ -211,7 +184,7 @@ class SimulatedNetwork:
             "name": name,
             "device": device,
             "ifIndex": str(number % 100_000 + 1),
-            "description": f"{site}->{far.upper()}(Zürich {number % 97})" + (f" revision {revision}" if revision else ""),
+            "description": f"{site}->{far.upper()}(Zürich {number % 97})",
             "speed": self.speeds[resource],
             "vlan": number % 4094 + 1 if "." in name else None,
             "port": name if physical else None,

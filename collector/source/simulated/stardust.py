@@ -3,8 +3,8 @@
 Queries are understood as far as the collector's own go; a real engine proves those in the tests.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from collector.core.model import GRID_MS, JsonObject, RecordType
@@ -21,73 +21,53 @@ class BadQueryError(Exception):
     """Nothing that the collector asks."""
 
 
-class SimulatedIndex:
-    """The documents that there are at a time, and what a search finds among them.
+class Clause(NamedTuple):
+    """One condition of the collector's query for points."""
 
-    The public attributes may be replaced at any time and from any thread.
-    """
+    begin_ms: int
+    end_ms: int
+    ids: set[str]
+    fields: set[str]
+
+    def wants(self, document: JsonObject) -> bool:
+        """Whether the document has one of the fields, and is of no service that is left out."""
+        meta, values = document.get("meta"), document.get("values")
+        service = meta.get("service_type") if isinstance(meta, dict) else None
+        if service not in (None, "ies", "l3vpn") or not isinstance(values, dict):
+            return False
+        return any(f"values.{side}.{figure}" in self.fields for side, figures in values.items() for figure in figures or ())
+
+
+class SimulatedIndex:
+    """The documents that there are at a time, and what a search finds among them."""
 
     def __init__(self, network: SimulatedNetwork) -> None:
         self.network = network
         self.resources = {id_of(resource): resource for resource in network.resources}
-        self.withheld: Callable[[str, int], bool] | None = None
-        """Says of an id and a start whether that document is late: not there yet."""
-        self.more: tuple[JsonObject, ...] = ()
-        """Documents besides the network's own: twins, and ones that are not of the usual form."""
-        self.silent = False
-        """No document has been written for hours."""
-        self.kept: dict[tuple[str, int], bytes] = {}
-        """Documents that were made beforehand, by id and start; once there are any, there are no others."""
-
-    def keep(self, begin_ms: int, end_ms: int) -> None:
-        """Make the documents of this time beforehand, so that answers cost little."""
-        for identity in self.resources:
-            documents = self._documents(identity, begin_ms, end_ms)
-            self.kept |= {(identity, start): _hit(encode(document).encode()) for start, document in documents}
-
-    def whole_documents(self, begin_ms: int, end_ms: int) -> Iterator[bytes]:
-        """Every document of this time as it is in the index, those without a value too; as JSON."""
-        for identity, resource in self.resources.items():
-            values = {start: document["values"] for start, document in self._documents(identity, begin_ms, end_ms)}
-            meta = encode(meta_of(self.network.interface(resource, end_ms)))
-            for start in range(-(-begin_ms // GRID_MS) * GRID_MS, end_ms, GRID_MS):
-                figures = encode(values.get(start, {}))
-                yield f'{{"start":{start},"@timestamp":{start + GRID_MS},"meta":{meta},"values":{figures}}}'.encode()
 
     def search(self, body: Mapping[str, Any], now_ms: int) -> bytes:
         """The answer to a query at this time. Raises BadQueryError."""
         if "aggs" in body:
             return self._listing(body["aggs"]["interfaces"]["composite"], now_ms)
         if body.get("size") == 1:
-            start = now_ms // GRID_MS * GRID_MS
-            return _answer(1, [_hit(encode({"start": start}).encode())])
-        return self._points(body, now_ms)
+            return answer_of([hit_of({"start": now_ms // GRID_MS * GRID_MS})])
+        found: dict[tuple[int, object], bytes] = {}
+        for clause in _clauses(body):
+            found |= self.hits(clause, now_ms)
+        hits = sorted((start, hit) for (start, _), hit in found.items())
+        return answer_of([hit for _, hit in hits[: body["size"]]], len(hits))
 
-    def _points(self, body: Mapping[str, Any], now_ms: int) -> bytes:
-        found: dict[tuple[int, str], bytes] = {}
-        others: list[tuple[int, bytes]] = []
-        for begin_ms, end_ms, ids, fields in _clauses(body):
-            if not self.silent:
-                until_ms = min(end_ms, now_ms + 1)
-                for identity in ids & self.resources.keys():
-                    found |= {(start, identity): hit for start, hit in self._hits(identity, begin_ms, until_ms, fields)}
-            for document in self.more:
-                start = document["start"] if isinstance(document.get("start"), int) else begin_ms
-                if begin_ms <= start < end_ms and _ids(document) & ids and _is_wanted(document, fields):
-                    others.append((start, _hit(encode(document).encode())))
-        hits = sorted([*((start, hit) for (start, _), hit in found.items()), *others])
-        return _answer(len(hits), [hit for _, hit in hits[: body["size"]]])
+    def hits(self, clause: Clause, now_ms: int) -> dict[tuple[int, object], bytes]:
+        """What there is of a condition by now, by start and a key that no other document of that start has."""
+        until_ms = min(clause.end_ms, now_ms + 1)
+        return {
+            (start, identity): hit_of(document)
+            for identity in clause.ids & self.resources.keys()
+            for start, document in self.documents(identity, clause.begin_ms, until_ms)
+            if clause.wants(document)
+        }
 
-    def _hits(self, identity: str, begin_ms: int, end_ms: int, fields: set[str]) -> Iterator[tuple[int, bytes]]:
-        if self.kept:
-            starts = range(-(-begin_ms // GRID_MS) * GRID_MS, end_ms, GRID_MS)
-            yield from ((start, self.kept[identity, start]) for start in starts if (identity, start) in self.kept)
-            return
-        for start, document in self._documents(identity, begin_ms, end_ms):
-            if _is_wanted(document, fields) and not (self.withheld and self.withheld(identity, start)):
-                yield start, _hit(encode(document).encode())
-
-    def _documents(self, identity: str, begin_ms: int, end_ms: int) -> Iterator[tuple[int, JsonObject]]:
+    def documents(self, identity: str, begin_ms: int, end_ms: int) -> Iterator[tuple[int, JsonObject]]:
         """The documents with any value, as far as the points need them."""
         values: dict[int, JsonObject] = {}
         for unit, record_type in RECORD_TYPES.items():
@@ -103,14 +83,14 @@ class SimulatedIndex:
     def _listing(self, composite: Mapping[str, Any], now_ms: int) -> bytes:
         after = composite.get("after", {}).get("id", "")
         present = sorted(each for each, resource in self.resources.items() if self.network.present(resource, now_ms))
-        page = [] if self.silent else [each for each in present if each > after][: composite["size"]]
-        metas = {identity: meta_of(self.network.interface(self.resources[identity], now_ms)) for identity in page}
+        page = [each for each in present if each > after][: composite["size"]]
+        metas = {identity: meta_of(self.network.interface(self.resources[identity])) for identity in page}
         buckets = [
             {"key": {"id": identity}, "doc_count": 120, "newest": {"hits": {"hits": [{"_source": {"meta": meta}}]}}}
             for identity, meta in metas.items()
         ]
         found = {"buckets": buckets, **({"after_key": {"id": page[-1]}} if page else {})}
-        return _answer(0 if self.silent else 120 * len(present), [], f',"aggregations":{encode({"interfaces": found})}')
+        return answer_of([], 120 * len(present), f',"aggregations":{encode({"interfaces": found})}')
 
 
 def id_of(resource: str) -> str:
@@ -145,18 +125,20 @@ def _figures(value: Value, unit: str) -> JsonObject:
     return {"delta": value * STEP_S, "rate": value} if unit == "bits" else {"delta": value, "rate": value / STEP_S}
 
 
-def _hit(source: bytes) -> bytes:
-    return b'{"_source":%s}' % source
+def hit_of(document: JsonObject) -> bytes:
+    """A document among those that were found."""
+    return b'{"_source":%s}' % encode(document).encode()
 
 
-def _answer(total: int, hits: list[bytes], more: str = "") -> bytes:
+def answer_of(hits: list[bytes], total: int = 1, more: str = "") -> bytes:
+    """A whole answer with these of `total` documents."""
     count = f'{{"total":{{"value":{total},"relation":"eq"}},"hits":['
     head = f'{{"took":1,"timed_out":false,"_shards":{encode(SHARDS)},"hits":{count}'
     return b"%s%s]}%s}" % (head.encode(), b",".join(hits), more.encode())
 
 
-def _clauses(body: Mapping[str, Any]) -> Iterator[tuple[int, int, set[str], set[str]]]:
-    """Begin, end, ids and fields of each condition of the collector's query for points."""
+def _clauses(body: Mapping[str, Any]) -> Iterator[Clause]:
+    """The conditions of the collector's query for points."""
     try:
         clauses = body["query"]["bool"]["filter"][0]["bool"]["should"]
         if not clauses:
@@ -165,22 +147,6 @@ def _clauses(body: Mapping[str, Any]) -> Iterator[tuple[int, int, set[str], set[
             terms, start, known = clause["bool"]["filter"]
             span = start["range"]["start"]
             fields = {each["exists"]["field"] for each in known["bool"]["should"]}
-            yield span["gte"], span["lt"], set(terms["terms"]["meta.id"]), fields
+            yield Clause(span["gte"], span["lt"], set(terms["terms"]["meta.id"]), fields)
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise BadQueryError(str(error)) from error
-
-
-def _ids(document: JsonObject) -> set[str]:
-    meta = document.get("meta")
-    identity = meta.get("id") if isinstance(meta, dict) else document.get("meta.id", document.get("id"))
-    return {each for each in (identity if isinstance(identity, list) else [identity]) if isinstance(each, str)}
-
-
-def _is_wanted(document: JsonObject, fields: set[str]) -> bool:
-    """Whether it has one of these, and is of no service that is left out."""
-    meta = document.get("meta")
-    service = meta.get("service_type") if isinstance(meta, dict) else None
-    values = document.get("values")
-    if service not in (None, "ies", "l3vpn") or not isinstance(values, dict):
-        return False
-    return any(f"values.{side}.{figure}" in fields for side, figures in values.items() for figure in figures or ())
