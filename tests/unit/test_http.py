@@ -122,6 +122,12 @@ def test_an_integer_of_a_listing_arrives_unchanged_however_long_it_is() -> None:
     assert value(b"[123456789012345678901234567890]", any_bytes=True) == [123456789012345678901234567890]
 
 
+@pytest.mark.parametrize("number", [-(2**63), -(2**63) - 1, -(2**63) - 1024, 2**63 - 1, 2**63, 2**64 - 1])
+def test_integers_near_the_ends_of_64_bits_are_exact(number: int) -> None:
+    assert value(b"[%d]" % number) == [number]
+    assert type(value(b"[%d]" % number)[0]) is int
+
+
 def test_a_byte_that_is_not_utf_8_spoils_its_own_text_alone_where_asked() -> None:
     body = b'[{"a": "Z\xfcrich", "b": "Z\xc3\xbcrich"}]'
     assert value(body, any_bytes=True) == [{"a": "Z\udcfcrich", "b": "Zürich"}]

@@ -23,6 +23,8 @@ FAST_BYTES = 8 * 2**20
 SMALL_BYTES = 1_500
 """A body up to here, such as the points of fifteen minutes, takes less than what is free for each (memory.FREE_BYTES), whatever
 it holds: one that is nothing but brackets takes 172 times its size."""
+LEAST_INTEGER = b"-922337203685477"
+"""How -2**63 and the integers just below begin: orjson makes the float -2**63 of those below, which would be valid."""
 SHOWN_CHARACTERS = 80
 """Of a body that is no JSON, in the error."""
 _ENCODINGS = ("gzip", "x-gzip", "deflate")
@@ -110,7 +112,7 @@ def json_value(body: bytes | bytearray, limits: Limits, reservation: Reservation
         return None
     if len(body) > SMALL_BYTES:
         reservation.hold(_memory(body, limits.values))
-    if len(body) <= FAST_BYTES and not limits.any_bytes:
+    if len(body) <= FAST_BYTES and not limits.any_bytes and LEAST_INTEGER not in body:
         # in a third of the time; what it refuses (NaN, half a surrogate, other encodings) is the standard library's to judge
         with suppress(orjson.JSONDecodeError):
             return orjson.loads(body)
