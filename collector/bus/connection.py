@@ -54,7 +54,7 @@ class Connection:
         self._settings, self._exchange, self._timing = settings, exchange, timing
         self._confirms, self._outage, self._counters, self._on_fault = confirms, outage, counters, on_fault
         self._events: deque[tuple[Callable[..., None], Sequence[Any]]] = deque()
-        self._was_ready = self._doubtful = False
+        self._doubtful = False  # what was in flight at the last loss may be why, and is not settled
         self._proven = True
         self._denied: ConfigurationError | None = None  # publishing was forbidden, and nothing has been confirmed since
         self._blocked: str | None = None
@@ -208,9 +208,8 @@ class Connection:
             return
         self._proven = False
         self.refusal = self._denied
-        if self._was_ready:
+        if self._outage.up_once:
             self._counters.add(Count.RECONNECTS, label="rabbitmq")
-        self._was_ready = True
         self._go_on()
 
     # Losing: by the broker's word, by silence, or by the broker closing the channel for what was published on it.
@@ -236,7 +235,7 @@ class Connection:
         self._lose(UnavailableError(reason))
 
     def _lose(self, error: CollectorError, reason: BaseException | None = None) -> None:
-        # Whatever was in flight may be why: until it is settled, being connected again is not being well again.
+        # until what was in flight is settled, being connected again is not being well again
         self._doubtful = self._doubtful or self._confirms.pending
         if self.usable and is_message_fault(reason) and self._confirms.unsettled:
             self._on_fault(str(error))

@@ -63,7 +63,6 @@ class MysqlStore(TableStore):
         super().__init__("MySQL", DIALECT, stop)
         self._settings = settings
         self._counters = counters or Counters()
-        self._connected_once = False
         self._order = AddressOrder()
         self._share = share
         self._lock_name = lock_name(settings.database, share)
@@ -84,9 +83,8 @@ class MysqlStore(TableStore):
                     self._drop()
             if self._session is None:
                 self._session = Session(self._settings, self._timeout_s(), self._order)
-                if self._connected_once:
+                if self.outage.up_once:
                     self._counters.add(Count.RECONNECTS, label="mysql")
-                self._connected_once = True
             schema.ensure(self._execute, self._settings.database, create)
 
     def take_lock(self, timeout_s: float) -> bool:
@@ -258,16 +256,14 @@ class MysqlStore(TableStore):
 
     def _transaction(self, work: Callable[[Execute], _T]) -> _T:
         """Do `work` in the session that holds the lock; again when it met somebody else's locks."""
-        tries = ATTEMPTS
-        while True:
-            tries -= 1
+        for _ in range(ATTEMPTS - 1):
             try:
                 return self._tried(work)
             except AgainError:
-                give_up_at = self._stop.give_up_at
-                if not tries or (give_up_at is not None and time.monotonic() >= give_up_at):
+                if self._late():
                     raise
             self._stop.wait(jittered(RETRY_S))
+        return self._tried(work)
 
     def _tried(self, work: Callable[[Execute], _T]) -> _T:
         self._execute("START TRANSACTION")

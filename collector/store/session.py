@@ -142,35 +142,35 @@ class Session:
     def _connect(self) -> tuple[object, Any]:
         """The address and the connection, within the time limit in all, and so in a thread: looking up a name knows none."""
         options = connect_options(self._settings, self._timeout_s)
-        attempt = _Attempt(self._settings, options, time.monotonic() + self._timeout_s, self._order)
         try:
-            return attempt.result(self._timeout_s)
+            return _Attempt(self._settings, options, self._timeout_s, self._order).result()
+        except ConfigurationError as error:
+            raise type(error)([located(each, self._settings) for each in error.problems]) from error
         except CollectorError as error:
-            if isinstance(error, ConfigurationError):
-                raise type(error)([located(each, self._settings) for each in error.problems]) from error
             raise SessionLostError(located(str(error), self._settings)) from error
 
 
 class _Attempt:
     """Connects in a thread of its own, to one address after the other; given up, it ends by itself."""
 
-    def __init__(self, settings: MysqlSettings, options: dict[str, Any], deadline: float, order: AddressOrder) -> None:
-        self._settings, self._options, self._deadline, self._order = settings, options, deadline, order
+    def __init__(self, settings: MysqlSettings, options: dict[str, Any], timeout_s: int, order: AddressOrder) -> None:
+        self._settings, self._options, self._timeout_s, self._order = settings, options, timeout_s, order
+        self._deadline = time.monotonic() + timeout_s
         self._answer: Future[tuple[object, Connection]] = Future()
         self._given_up = threading.Event()
         self._trying: Connection | None = None
         threading.Thread(target=self._run, name="mysql-connect", daemon=True).start()
 
-    def result(self, timeout_s: float) -> tuple[object, Connection]:
+    def result(self) -> tuple[object, Connection]:
         """The address and the connection. Raises CollectorError."""
         try:
             # the last address has its time limit; this one is for a name that is looked up for ever
-            return self._answer.result(timeout_s + 0.2)
+            return self._answer.result(self._timeout_s + 0.2)
         except TimeoutError:
             self._given_up.set()
             if self._trying is not None:
                 _shut(self._trying)
-            raise SessionLostError(f"no connection within {timeout_s} s (see MYSQL_HOST)") from None
+            raise SessionLostError(f"no connection within {self._timeout_s} s (see MYSQL_HOST)") from None
 
     def _run(self) -> None:
         try:

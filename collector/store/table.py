@@ -42,7 +42,7 @@ class TableStore(ABC):
                 some = sql.parse(raw, now_ms)
                 rows += some.rows
                 untrusted += some.untrusted
-                if self._stop.give_up_at is not None and time.monotonic() > self._stop.give_up_at:
+                if self._late():
                     raise self._unusable("given up at the stop, in the middle of an answer")
                 if undrained_in is not None and len(rows) + len(untrusted) > MOST_ROWS:
                     raise self._unusable(f"the table has more than {MOST_ROWS} rows to be read")
@@ -96,6 +96,10 @@ class TableStore(ABC):
         """Tell the outage; to a reader a missing table is an answer. Raises LockLostError where the lock went with it."""
         if not isinstance(error, NoTableError):
             self.outage.failed(error)
+
+    def _late(self) -> bool:
+        """Whether what is in flight is given up, since the end was asked for a while ago."""
+        return self._stop.give_up_at is not None and time.monotonic() > self._stop.give_up_at
 
     @abstractmethod
     def _execute(self, statement: str, parameters: Sequence[object] = ()) -> Result:
