@@ -78,16 +78,34 @@ def test_name_is_looked_up_again_after_a_while_and_where_no_address_takes_a_conn
 
 def test_known_addresses_stay_in_use_while_the_name_server_fails(server: NameServer, ask: Callable[..., list[str]]) -> None:
     known, server.addresses = ask(), []
-    assert ask(failed) == known
+    assert ask(failed) == ask() == known
     assert server.asked == 2
 
 
-def test_known_addresses_stay_in_use_while_the_name_server_hangs(server: NameServer, ask: Callable[..., list[str]]) -> None:
+def test_known_addresses_stay_in_use_while_the_name_server_hangs(
+    server: NameServer, ask: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     known, server.hangs = ask(), True
     began = time.monotonic()
-    assert ask(failed) == ask() == known
+    assert ask(failed) == known
+    assert time.monotonic() - began < 5
+    monkeypatch.setattr(names, "PATIENCE_S", 9.0)
+    assert ask() == known, "the second one waits no more"
     assert time.monotonic() - began < 5
     assert server.asked == 2
+
+
+def test_lookup_whose_thread_cannot_be_started_is_made_the_next_time(
+    server: NameServer, ask: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", full)
+        with pytest.raises(RuntimeError):
+            ask()
+    assert ask(seconds=1) == server.addresses
 
 
 def test_unknown_host_is_an_error_and_a_name_server_that_hangs_one_at_the_deadline(

@@ -10,7 +10,7 @@ from typing import Any
 KEPT_S = 60.0
 """What a name stands for is looked up again after so long, and as soon as none of its addresses takes a connection."""
 PATIENCE_S = 2.0
-"""A lookup that takes longer, like one that fails, leaves in use what was known before."""
+"""A lookup that takes longer, like one that fails, leaves in use what was known before, for another `KEPT_S`."""
 
 Address = tuple[socket.AddressFamily, socket.SocketKind, int, Any]
 """Family, kind, protocol and address, as a socket takes them."""
@@ -44,17 +44,20 @@ class HostNames:
                 return known.addresses
             lookup = known.lookup
             if lookup is None:
-                lookup = known.lookup = Found()
+                lookup = Found()
                 # a thread, since nothing else ends the wait for a name server
                 threading.Thread(target=self._look_up, args=(host, port, lookup), name="lookup", daemon=True).start()
+                known.lookup = lookup  # no sooner: a thread that cannot be started would be waited for, for ever
             before = known.addresses
         left_s = deadline - time.monotonic()
         try:
             return lookup.result(max(0.0, min(left_s, PATIENCE_S) if before else left_s))
         except OSError:
-            if before:
-                return before
-            raise
+            if not before:
+                raise
+            with self._lock:  # else each new connection would wait for the name server anew
+                known.good_until = max(known.good_until, time.monotonic() + KEPT_S)
+            return before
 
     def answered(self, host: str, port: int, address: Address) -> None:
         """This one is the first from now on."""
