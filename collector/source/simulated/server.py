@@ -22,7 +22,6 @@ from collector.source.simulated.network import SimulatedNetwork
 log = logging.getLogger(__name__)
 
 MAX_HEAD_BYTES = 65_536
-START_S = 10.0
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _LENGTH = re.compile(rb"\ncontent-length: *([0-9]+)")
 
@@ -159,9 +158,9 @@ class SimulatedServer:
         self.at_once = self.most_at_once = 0
         self.failure: BaseException | None = None
         self._date = (0, "")
-        self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._end = asyncio.Event()
+        self._listening: asyncio.Server | None = None
+        self._thread: threading.Thread | None = None
 
     @property
     def url(self) -> str:
@@ -172,19 +171,25 @@ class SimulatedServer:
         """Serve from now on. Raises OSError when the port is taken."""
         listener = socket.create_server((self.host, self.port), backlog=512)
         self.port = listener.getsockname()[1]
-        ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(listener, ready), name="simulation", daemon=True)
+        self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(self._failed)
+        made = self._loop.create_server(lambda: self.connection(self), sock=listener, backlog=512)
+        self._listening = self._loop.run_until_complete(made)
+        self._thread = threading.Thread(target=self._loop.run_forever, name="simulation", daemon=True)
         self._thread.start()
-        if not ready.wait(START_S) or self.failure:
-            raise RuntimeError("the simulation did not start") from self.failure
         return self
 
     def stop(self) -> None:
         """End all connections with a reset, and refuse new ones. Raises what went wrong within the simulation, if anything."""
-        if self._thread and self._loop:
-            self._loop.call_soon_threadsafe(self._end.set)
-            self._thread.join(START_S)
-            self._thread = None
+        if self._loop and self._listening and self._thread:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._listening.close()
+            self._reset_connections()
+            while self.open_connections:
+                self._loop.run_until_complete(asyncio.sleep(0))
+            self._loop.close()
+            self._loop = None
         if self.failure:
             raise RuntimeError("the simulation failed") from self.failure
 
@@ -197,26 +202,6 @@ class SimulatedServer:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
-
-    def _run(self, listener: socket.socket, ready: threading.Event) -> None:
-        try:
-            asyncio.run(self._serve(listener, ready))
-        except Exception as error:
-            log.exception("the simulation ended by an unexpected error")
-            self.failure = error
-        finally:
-            ready.set()
-
-    async def _serve(self, listener: socket.socket, ready: threading.Event) -> None:
-        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
-        self._loop.set_exception_handler(self._failed)
-        server = await self._loop.create_server(lambda: self.connection(self), sock=listener)
-        ready.set()
-        await self._end.wait()
-        server.close()
-        self._reset_connections()
-        while self.open_connections:
-            await asyncio.sleep(0)
 
     def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         log.error("the simulation met an unexpected error: %s", context.get("message"), exc_info=context.get("exception"))
