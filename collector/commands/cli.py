@@ -89,11 +89,7 @@ def _load(given: argparse.Namespace, *replaced: str) -> "Config":
     from collector.config import env_file
     from collector.config.configuration import Config
 
-    try:
-        settings = env_file.gather(os.environ, given.env_file)
-    except env_file.BrokenFileError as error:
-        logs.setup(form=logs.wanted_form({**error.values, **{name: text for name, text in os.environ.items() if text}}))
-        raise
+    settings = env_file.gather(os.environ, given.env_file)
     logs.setup(form=logs.wanted_form(settings.values))
     without = {*replaced, *(["rmq"] if given.to_stdout else []), *(["mysql"] if given.sqlite is not None else [])}
     loaded = Config.of(settings, without=without)

@@ -39,7 +39,7 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
 
 def address(environ: Mapping[str, str]) -> tuple[str, int]:
     """Where the collector answers; port 0 when it does not. Raises ConfigurationError."""
-    draft = Draft(gather(environ).values, (), {})
+    draft = Draft(gather(environ))
     host, port = draft.get("METRICS_HOST"), draft.get("METRICS_PORT")
     if draft.problems:
         raise ConfigurationError(draft.problems)

@@ -78,9 +78,9 @@ class Config:
         `without` names the systems ("rmq", "mysql") that are replaced: their variables are not looked at. Raises
         ConfigurationError with every problem, with the warnings after them, and with a hint where nothing is set at all.
         """
-        draft = Draft(settings.values, without, settings.origins)
+        draft = Draft(settings, without)
         values = draft.read(cls)
-        said = [*settings.warnings, *draft.warnings, *misspelt(settings.values)]
+        said = [*draft.warnings, *misspelt(settings.values)]
         if draft.problems:
             unset = settings.file is None and not any(each.required and each.name in settings.values for each in OPTIONS)
             raise ConfigurationError([*draft.problems, *said, *([NOTHING_SET] if unset else [])])

@@ -1,10 +1,10 @@
 """Reads options from a mapping, and collects everything that is wrong or odd about them."""
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any, get_type_hints
 
-from collector.config.env_file import ENVIRONMENT
+from collector.config.env_file import ENVIRONMENT, Settings
 from collector.config.kinds import PASSWORD, STRICT_TEXTS, UnfitError
 from collector.config.options import BY_NAME, OPTIONS, SYSTEM_OPTIONS
 from collector.config.systems import MysqlSettings, RabbitSettings, Secret, StardustSettings
@@ -56,9 +56,10 @@ class Draft:
     who switches keeps the settings of both.
     """
 
-    def __init__(self, mapping: Mapping[str, str], without: Collection[str], origins: Mapping[str, str]) -> None:
-        self.problems: list[str] = []
-        self.warnings: list[str] = []
+    def __init__(self, settings: Settings, without: Collection[str] = ()) -> None:
+        mapping, origins = settings.values, settings.origins
+        self.problems: list[str] = [*settings.problems]
+        self.warnings: list[str] = [*settings.warnings]
         self._origins = origins
         self._with_stardust = mapping.get("SOURCE", "").strip().lower() == "stardust"
         self.without = {*without, "netbeam" if self._with_stardust else "stardust"}

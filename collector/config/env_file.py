@@ -3,7 +3,7 @@
 import io
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,14 +22,6 @@ _SECTION = re.compile(r"\[[^\]\r\n]*\]\s*([#;].*)?")
 _SINGLE_QUOTED = re.compile(r"[^=]*=\s*'((?:\\.|[^'\\])*)'", re.DOTALL)
 
 
-class BrokenFileError(ConfigurationError):
-    """A file with lines that cannot be read; `values` are those of the other lines."""
-
-    def __init__(self, problems: list[str], values: Mapping[str, str]) -> None:
-        super().__init__(problems)
-        self.values = values
-
-
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Texts by canonical name, no empty ones; `origins` says for each where it was set, in words for an operator."""
@@ -38,7 +30,9 @@ class Settings:
     origins: Mapping[str, str] = field(default_factory=dict)
     file: Path | None = None
     """The file that was read, if any."""
-    warnings: tuple[str, ...] = ()
+    problems: Sequence[str] = ()
+    """A line of the file that cannot be read is one each; the other lines count."""
+    warnings: Sequence[str] = ()
 
 
 def canonical(name: str) -> str:
@@ -54,14 +48,15 @@ def _is_service_link(name: str, value: str) -> bool:
 def gather(environ: Mapping[str, str], file: str | None = None) -> Settings:
     """The environment's settings, then those of `file`, or of DEFAULT_FILE if that is there; no links of Kubernetes'.
 
-    Raises ConfigurationError for a file that cannot be read and for each line of it that cannot.
+    Raises ConfigurationError for a file that cannot be read at all.
     """
     path = Path(file) if file is not None else DEFAULT_FILE if os.path.lexists(DEFAULT_FILE) else None
     values: dict[str, str] = {}
     origins: dict[str, str] = {}
+    problems: list[str] = []
     warnings: list[str] = []
     spelled: dict[str, str] = {}
-    for line, name, value in read_file(path) if path else ():
+    for line, name, value in read_file(path, problems) if path else ():
         key, spelling = canonical(name), f"{name} (line {line})"
         if key in spelled:
             warnings.append(f"{path}: {spelled[key]} and {spelling} are the same setting: line {line} counts")
@@ -70,11 +65,14 @@ def gather(environ: Mapping[str, str], file: str | None = None) -> Settings:
     for name, value in sorted(environ.items(), key=lambda item: (item[0] == canonical(item[0]), item[0])):
         if value and not _is_service_link(canonical(name), value):
             values[canonical(name)], origins[canonical(name)] = value, ENVIRONMENT
-    return Settings(values, origins, path, tuple(warnings))
+    return Settings(values, origins, path, problems, warnings)
 
 
-def read_file(path: Path) -> list[tuple[int, str, str]]:
-    """The file's settings in its order, less those without a value: line, name as it stands there, value. Nothing is expanded."""
+def read_file(path: Path, problems: list[str]) -> Iterator[tuple[int, str, str]]:
+    """The file's settings in its order, less those without a value: line, name as it stands there, value. Nothing is expanded.
+
+    What is wrong with the other lines goes to `problems`. Raises ConfigurationError for a file that cannot be read at all.
+    """
     try:
         text = files.read_file(path).decode("utf-8-sig")
     except OSError as error:
@@ -82,16 +80,11 @@ def read_file(path: Path) -> list[tuple[int, str, str]]:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ConfigurationError(f"{path} line {line} is not UTF-8 text") from error
-    settings: list[tuple[int, str, str]] = []
-    problems: list[str] = []
     for line, binding in _bindings(text):
         if binding.error or binding.value is None or "\n" in binding.value:
             problems.append(f"{path} line {line} cannot be read: {_fault(binding)}")
         elif binding.key and binding.value:
-            settings.append((line, binding.key, _value(binding)))
-    if problems:
-        raise BrokenFileError(problems, {canonical(name): value for _, name, value in settings})
-    return settings
+            yield line, binding.key, _value(binding)
 
 
 def _bindings(text: str) -> Iterator[tuple[int, Binding]]:

@@ -89,7 +89,7 @@ def test_a_collector_that_hangs_is_red_in_one_line(
 
 def test_setting_that_cannot_be_read_is_red_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main({"METRICS_PORT": "'0'"}) == 1
-    assert capsys.readouterr().out == "ConfigurationError: METRICS_PORT must be a whole number from 0 to 65535\n"
+    assert capsys.readouterr().out == "ConfigurationError: METRICS_PORT (environment) must be a whole number from 0 to 65535\n"
 
 
 def test_runs_as_a_module_without_the_drivers(tmp_path: Path) -> None:

@@ -420,6 +420,14 @@ def test_a_line_that_cannot_be_read_is_named(tmp_path: Path, content: str, lines
     assert len(found) == len(lines)
 
 
+def test_a_line_that_cannot_be_read_is_in_one_report_with_other_problems(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        from_file(tmp_path, "nonsense\nPOLL_INTERVAL=0\n")
+    assert [problem.split(" (")[0] for problem in caught.value.problems] == [
+        f"{tmp_path}/settings.env line 1 cannot be read: it should be NAME=value", "POLL_INTERVAL",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("content", [b"RMQ_USER=a\nRMQ_PASS=\xe4\n", "RMQ_USER=ä".encode("utf-16")])
 def test_a_file_that_is_not_utf_8_is_named_with_the_line(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(ConfigurationError, match=r"settings\.env line \d is not UTF-8 text"):
