@@ -10,12 +10,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from collector.bus.stdout import StdoutPublisher
 from collector.commands import signals, wiring
 from collector.commands.run import Daemon
-from collector.commands.systems import Systems
 from collector.config.configuration import Config
-from collector.core.counters import Count, Counters
+from collector.core.counters import Count
 from collector.core.shutdown import Stop
 from collector.source.simulated.netbeam import SimulatedNetbeam
 from collector.source.simulated.network import SimulatedNetwork
@@ -62,7 +60,7 @@ class DemoClock:
 def demo(*, interfaces: int, cycles: int | None = None, as_json: bool = False, source: str = "netbeam") -> int:
     """Collect from a simulated network of so many interfaces, for so many cycles or until a signal; the exit code."""
     os.environ["NO_PROXY"] = "*"  # what is asked is on this machine
-    stop, counters, clock = Stop(), Counters(), DemoClock()
+    stop, clock = Stop(), DemoClock()
     signals.install(stop)
     if not as_json:
         logging.getLogger().setLevel(logging.WARNING)  # the page shows the cycles
@@ -74,17 +72,12 @@ def demo(*, interfaces: int, cycles: int | None = None, as_json: bool = False, s
     ):
         config = _config(source, simulation.url, port)
         _say_what_comes(len(network.resources), cycles, port)
-        systems = Systems(
-            wiring.source(config, stop, counters),
-            wiring.store(config, str(Path(folder, "esnet_interfaces.sqlite")), stop, counters),
-            StdoutPublisher(config.exchange, stop, compact=not as_json),
-            stop,
-            counters,
-        )
+        table = str(Path(folder, "esnet_interfaces.sqlite"))
+        systems = wiring.systems(config, sqlite=table, to_stdout=True, stop=stop, compact=not as_json)
         shown = Identity(source=f"a simulated {systems.source.name}", database="an SQLite file", exchange="the screen")
         daemon = Daemon(config, systems, shown, cycles=cycles, wall=clock.schedule, now=clock.now)
         code = daemon.serve()
-    points, announced = (counters.get(each) for each in (Count.POINTS_CONFIRMED, Count.INTERFACES_CONFIRMED))
+    points, announced = (systems.counters.get(each) for each in (Count.POINTS_CONFIRMED, Count.INTERFACES_CONFIRMED))
     took = f"{counted(daemon.done, 'cycle')} and {duration(time.monotonic() - began)}"
     _say(f"{counted(points, 'point')} and {counted(announced, 'interface message')} in {took}. The real thing: check, then run.")
     return code

@@ -54,16 +54,28 @@ def missing_rights(store: Store) -> str | None:
 
 
 def systems(
-    config: Config, *, sqlite: str | None, to_stdout: bool, stop: Stop, once: bool = False, rate: float | None = None
+    config: Config,
+    *,
+    sqlite: str | None,
+    to_stdout: bool,
+    stop: Stop,
+    once: bool = False,
+    rate: float | None = None,
+    compact: bool = False,
 ) -> Systems:
-    """Those that are configured, or what replaces them. Raises ConfigurationError for a proxy that cannot be used."""
+    """Those that are configured, or what replaces them; the source at `rate` where that is lower than the configured one.
+
+    `compact` is for the standard output. Raises ConfigurationError for a proxy that cannot be used.
+    """
     counters = Counters()
+    publisher: Publisher
+    if to_stdout:
+        publisher = StdoutPublisher(config.exchange, stop, compact=compact)
+    else:
+        assert config.rmq is not None, "a configuration without RabbitMQ prints"  # noqa: S101  # a slip in the code, not the operator's
+        publisher = AmqpPublisher(config.rmq, config.exchange, stop, counters)
     return Systems(
-        source(config, stop, counters, once=once, rate=rate),
-        store(config, sqlite, stop, counters),
-        publisher(config, to_stdout, stop, counters),
-        stop,
-        counters,
+        source(config, stop, counters, once=once, rate=rate), store(config, sqlite, stop, counters), publisher, stop, counters
     )
 
 
@@ -87,16 +99,8 @@ def store(config: Config, sqlite: str | None, stop: Stop, counters: Counters | N
     """The table in MySQL, or in the SQLite file that replaces it."""
     if sqlite is not None:
         return SqliteStore(sqlite, stop)
-    assert config.mysql is not None, "a configuration without MySQL needs a file"  # noqa: S101  # a slip in the code, not the operator's
+    assert config.mysql is not None, "a configuration without MySQL needs a file"  # noqa: S101  # as above
     return MysqlStore(config.mysql, stop, counters, config.share)
-
-
-def publisher(config: Config, to_stdout: bool, stop: Stop, counters: Counters) -> Publisher:
-    """RabbitMQ, or the standard output that replaces it."""
-    if to_stdout:
-        return StdoutPublisher(config.exchange, stop)
-    assert config.rmq is not None, "a configuration without RabbitMQ prints"  # noqa: S101  # as above
-    return AmqpPublisher(config.rmq, config.exchange, stop, counters)
 
 
 def pipeline(

@@ -342,8 +342,16 @@ def test_an_older_python_is_told_which_one_is_needed(monkeypatch: pytest.MonkeyP
     assert "needs Python 3.11 or later; this is 3.10" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("words", ["--version >/dev/full", "--help >/dev/full", "status --help >/dev/full", "--version >&-"])
+@pytest.mark.parametrize(
+    ("words", "unbuffered"),
+    [
+        ("--version >/dev/full", ""),
+        ("--help >/dev/full", "1"),
+        ("status --help >/dev/full", ""),
+        ("--version >&-", ""),
+        ("--version >&-", "1"),
+    ],
+)
 def test_words_that_cannot_be_written_are_one_line_and_exit_code_1(words: str, unbuffered: str) -> None:
     command = f'exec "{sys.executable}" "{TOP / "esnet_collector.py"}" {words}'
     ended = subprocess.run(

@@ -47,7 +47,7 @@ def test_signals_within_a_second_count_as_one() -> None:
 
 
 def test_hangup_that_was_ignored_at_the_start_stays_ignored() -> None:
-    program = "signal.raise_signal(signal.SIGHUP)\nraise SystemExit(1 if stop.wait(0.2) else 0)"
+    program = "signal.raise_signal(signal.SIGHUP)\nraise SystemExit(1 if stop.wait(0.1) else 0)"
     assert ended(program, before="import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n") == 0
     assert ended(program) == 1
 
