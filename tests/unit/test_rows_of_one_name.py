@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from collector.core.contracts import Batch, Outcome
 from collector.core.model import Move, RecordType, Row, Window
 from collector.core.share import Share
+from collector.cycle import reconcile as reconciling
 from tests.fakes import HOUR_MS, NOW_MS, interface, resource, series
+from tests.unit.conftest import EXAMPLES
 from tests.unit.test_late_data import DAY_MS, STEP_MS, LateSource, retire_and_return, seen
 from tests.world import ROOM, SETTLED_MS, TRAFFIC, World, behind, hurry
 
@@ -136,30 +138,34 @@ def test_two_active_rows_of_a_name_give_no_point_twice(rival: Row, listed: bool)
     assert_nothing_missing(world, source, SETTLED_MS - 1_800_000, SETTLED_MS, 1)
 
 
-def test_names_that_were_held_back_begin_the_lookback_before_the_listing_that_showed_them_first() -> None:
+def test_names_that_were_held_back_begin_the_lookback_before_the_listing_that_showed_them_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reconciling, "FEW_NEW", 10)
     world = World(behind(3))
     LateSource(world)
     world.source.points = lambda window: [[-(-window.end_ms // STEP_MS) * STEP_MS - STEP_MS, 1, 2]]
     world.clock.advance(0.05)
     world.run()
-    names = [f"devices/n/interfaces/{number}" for number in range(1200)]
+    names = [f"devices/n/interfaces/{number}" for number in range(12)]
     world.source.interfaces |= {name: interface(name) for name in names}
     world.clock.advance(900)
     first_ms = world.clock.now_ms
-    assert world.run().held_back == 1200
+    assert world.run().held_back == 12
     world.clock.advance(900)
-    assert world.run().new == 1200
+    assert world.run().new == 12
     begin_ms = first_ms - 1_800_000
     assert min(window.begin_ms for window in world.source.asked if window.series.name == names[-1]) == begin_ms
 
 
-def test_the_first_listing_of_a_share_is_taken_though_others_have_rows() -> None:
-    names = [f"devices/a/interfaces/{number}" for number in range(2500)]
+def test_the_first_listing_of_a_share_is_taken_though_others_have_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconciling, "FEW_NEW", 10)
+    names = [f"devices/a/interfaces/{number}" for number in range(60)]
     world = World(listed=names, share=Share(1, 2))
     first = world.run().new
     world.rules = replace(world.rules, share=Share(2, 2))
     world.restart()
-    assert world.run().new == 2500 - first
+    assert world.run().new == 60 - first > 10
 
 
 def test_an_operator_who_rewinds_an_idle_series_does_not_wait() -> None:
@@ -210,7 +216,7 @@ def test_what_another_collector_wrote_about_a_name_is_looked_up_anew() -> None:
     assert world.journal.count("history") > asked
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=EXAMPLES // 2)
 @given(seed=st.integers(0, 10**6))
 def test_names_that_come_and_go_in_cycles_that_are_cut_short_lose_nothing(seed: int) -> None:
     """Points are late by interface, never in disorder; listings lack names; cycles are cut, windows fail, restarts come."""

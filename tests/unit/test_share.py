@@ -7,10 +7,10 @@ import pytest
 from collector.core.share import Share
 from tests.fakes import resource
 
-NAMES = [resource(number) for number in range(1, 301)]
+NAMES = [resource(number) for number in range(1, 101)]
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 7, 1000])
+@pytest.mark.parametrize("count", [1, 2, 7, 1000])
 def test_shares_are_disjoint_and_together_whole(count: int) -> None:
     shares = [Share(number, count) for number in range(1, count + 1)]
     assert [sum(share.holds(name) for share in shares) for name in NAMES] == [1] * len(NAMES)
