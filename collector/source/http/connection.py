@@ -81,21 +81,20 @@ class Watchdog:
     def __init__(self, stop: Stop) -> None:
         self._stop = stop
         self._attempts: set[Attempt] = set()
-        self._busy = threading.Event()
-        self._never = threading.Event()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
+        self._begun = threading.Condition(self._lock)
 
     def watch(self, attempt: Attempt) -> None:
         """Look after this attempt, and make it the calling thread's own."""
         _current.attempt = attempt
         with self._lock:
             self._attempts.add(attempt)
+            if len(self._attempts) == 1:
+                self._begun.notify()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
                 self._thread.start()
-        if not self._busy.is_set():
-            self._busy.set()
 
     def release(self, attempt: Attempt) -> None:
         """It is over."""
@@ -107,17 +106,15 @@ class Watchdog:
     def _run(self) -> None:
         try:
             while True:
-                self._busy.wait()
                 self._look()
-                self._never.wait(STEP_S)
+                time.sleep(STEP_S)
         except Exception as error:
             self._stop.fail(error, "watchdog")
 
     def _look(self) -> None:
         with self._lock:
+            self._begun.wait_for(lambda: self._attempts)
             attempts = list(self._attempts)
-            if not attempts:
-                self._busy.clear()
         now, give_up_at = time.monotonic(), self._stop.give_up_at
         all_over = give_up_at is not None and now >= give_up_at
         for attempt in attempts:

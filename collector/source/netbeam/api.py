@@ -147,19 +147,17 @@ def _points(value: object, most_points: int) -> Sequence[object]:
     if value is None:
         return ()
     if not isinstance(value, dict):
-        return _fail(f"answer is {json_kind(value)}, not an object")
+        raise AnswerError(f"answer is {json_kind(value)}, not an object")
     if "points" not in value:
-        return _fail("answer without points")
+        raise AnswerError("answer without points")
     points = value["points"]
     if points is None:
         return ()
     if not isinstance(points, list):
-        return _fail(f"points is {json_kind(points)}, not an array")
-    return points if len(points) <= most_points else _fail(f"{len(points)} points, {most_points} at the most can be right")
-
-
-def _fail(fault: str) -> Sequence[object]:
-    raise AnswerError(fault)
+        raise AnswerError(f"points is {json_kind(points)}, not an array")
+    if len(points) > most_points:
+        raise AnswerError(f"{len(points)} points, {most_points} at the most can be right")
+    return points
 
 
 def _usable(entries: object, beginning: bytes) -> tuple[dict[str, JsonObject], list[str], int]:
