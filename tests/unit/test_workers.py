@@ -203,9 +203,18 @@ def test_refusal_to_admit_ends_the_probing_too(rig: Rig) -> None:
 def test_windows_that_wait_to_be_admitted_when_it_trips_are_asked_one_at_a_time_or_given_back() -> None:
     rig = Rig(size=3)
     tripped = threading.Event()
+    held: set[Window] = set()
+    twice: list[Window] = []
 
     def admit(window: Window) -> bool:
+        twice.extend({window} & held)
+        held.add(window)
         return window.series.row_id > 1 or tripped.wait(5)
+
+    def release(window: Window) -> None:
+        time.sleep(0.005)  # whoever could take the window already, would do so now
+        held.discard(window)
+        rig.released.append(window)
 
     def fails(window: Window) -> bool:
         if len(rig.asked) > 20 and not rig.released:  # the first that was waiting: let the other one come back too
@@ -221,9 +230,10 @@ def test_windows_that_wait_to_be_admitted_when_it_trips_are_asked_one_at_a_time_
             tripped.set()
 
     rig.workers._note = noted  # type: ignore[method-assign, assignment]
-    batch = windows(200, devices=20)
-    rig.fetch(batch)
+    batch = windows(200, devices=200)
+    rig.workers.fetch(batch, FakeIntake(rig.admits, release, rig.delivered.append), FOREVER)
     assert Counter(rig.asked) == Counter(each.window for each in rig.delivered) == Counter(batch)
+    assert twice == []
     assert rig.modes[20:22] == [1, 1]
     assert rig.released[0] in batch[:2]
     rig.stop.set()

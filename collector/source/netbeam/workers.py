@@ -124,13 +124,15 @@ class Workers:
             if admitted and not (self._breaker.in_doubt and batch.asked) and not self._stop.is_set():
                 batch.asked += 1
                 return True
+        if admitted:
+            # first, since whoever takes the window from now on has it admitted anew
+            batch.intake.release((window,))
+        with self._changed:
             batch.closed = batch.closed or not admitted
             batch.taken -= 1
             batch.pending.appendleft(window)
             batch.sort(self._breaker.comes_last)
             self._changed.notify_all()
-        if admitted:
-            batch.intake.release((window,))
         return False
 
     def _ask_for(self, batch: _Batch, window: Window, alone: bool) -> None:
