@@ -36,26 +36,6 @@ SETTINGS = (
 )
 """The isolation level is the server's: with MySQL 5.6's binary log, READ COMMITTED would fail every write (error 1665)."""
 
-NO_SUCH_TABLE = 1146
-NO_TLS = 2026
-"""The driver's own: TLS is demanded, and the server does not offer it."""
-AGAIN = frozenset({1205, 1213})
-"""A lock wait that took too long, which undoes one statement, and a deadlock, which undoes all of them."""
-DENIED = frozenset({1044, 1142, 1143, 1227, 1370})
-REFUSED = {
-    **dict.fromkeys((1045, 1130, 1251, 1275, 1524, 1698, 1820, 1862, 3118, 4151), "see MYSQL_USER and MYSQL_PASSWORD"),
-    1049: "see MYSQL_DATABASE",
-    **dict.fromkeys(DENIED, "see MYSQL_DATABASE, and the rights of MYSQL_USER"),
-    **dict.fromkeys((1054, NO_SUCH_TABLE, 1264, 1364, 1366, 1406), "compare the table with sql/esnet_interfaces.sql"),
-    3159: "it demands TLS: see MYSQL_CA_FILE",
-}
-"""Errors that only the operator can mend, and what to look at."""
-UNWRITABLE = frozenset({1036, 1047, 1290, 1792, 1836, 1874, 1881, 3100})
-"""The server answers and takes no writes: it became read-only, a replica, or lost its cluster. Another one may be the
-primary now, and only a new connection finds it."""
-CLOSING = frozenset({1053, 1080, 1152, 1153, 1156, 1157, 1158, 1159, 1160, 1161, 1184, 1927, 3169, 4031})
-"""Errors that the server sends on a connection that it is about to close."""
-
 
 class UnwritableError(SessionLostError):
     """The session lives, and is of no use, since nothing can be written in it."""
@@ -67,6 +47,35 @@ class AgainError(UnavailableError):
 
 class DeniedError(ConfigurationError):
     """The user lacks a right."""
+
+
+TABLE_HINT = "compare the table with sql/esnet_interfaces.sql"
+MEANINGS: dict[int, tuple[type[CollectorError], str | None]] = {
+    number: (kind, hint)
+    for kind, hint, numbers in (
+        # a lock wait that took too long, which undoes one statement, and a deadlock, which undoes all of them
+        (AgainError, None, (1205, 1213)),
+        (DeniedError, "see MYSQL_DATABASE, and the rights of MYSQL_USER", (1044, 1142, 1143, 1227, 1370)),
+        (
+            ConfigurationError,
+            "see MYSQL_USER and MYSQL_PASSWORD",
+            (1045, 1130, 1251, 1275, 1524, 1698, 1820, 1862, 3118, 4151),
+        ),
+        (ConfigurationError, "see MYSQL_DATABASE", (1049,)),
+        (ConfigurationError, "it demands TLS: see MYSQL_CA_FILE", (3159,)),
+        (NoTableError, TABLE_HINT, (1146,)),
+        (ConfigurationError, TABLE_HINT, (1054, 1264, 1364, 1366, 1406)),
+        # the server answers and takes no writes: it became read-only, a replica, or lost its cluster; another one may be
+        # the primary now, and only a new connection finds it
+        (UnwritableError, "is it still the primary?", (1036, 1047, 1290, 1792, 1836, 1874, 1881, 3100)),
+        # sent on a connection that the server is about to close
+        (SessionLostError, None, (1053, 1080, 1152, 1153, 1156, 1157, 1158, 1159, 1160, 1161, 1184, 1927, 3169, 4031)),
+        # the driver's own: TLS is demanded, and the server does not offer it
+        (SessionLostError, "see MYSQL_CA_FILE, which demands TLS", (2026,)),
+    )
+    for number in numbers
+}
+"""Errors by their number: the kind, and what to look at."""
 
 
 class Session:
@@ -267,23 +276,10 @@ def explained(error: mysql.connector.Error | OSError, settings: MysqlSettings, c
         return SessionLostError(said("see MYSQL_HOST and MYSQL_PORT" if connecting else None, "no answer in time"))
     if isinstance(error, OSError):
         return SessionLostError(said("see MYSQL_HOST and MYSQL_PORT" if connecting else None, error.strerror or text))
-    if number == NO_TLS:
-        return SessionLostError(said("see MYSQL_CA_FILE, which demands TLS"))
     # numbers from 2000 to 2999 are the driver's own: it could not reach the server, or did not understand it
     from_server = 1000 <= number < 2000 or number >= 3000
-    if number in UNWRITABLE:
-        return UnwritableError(said("is it still the primary?"))
-    if not from_server or number in CLOSING:
-        return SessionLostError(said())
-    if number in AGAIN:
-        return AgainError(said())
-    if number in DENIED:
-        return DeniedError(said(REFUSED[number]))
-    if number == NO_SUCH_TABLE:
-        return NoTableError(said(REFUSED[number]))
-    if number in REFUSED:
-        return ConfigurationError(said(REFUSED[number]))
-    return UnavailableError(said())
+    kind, hint = MEANINGS.get(number, (UnavailableError if from_server else SessionLostError, None))
+    return kind(said(hint))
 
 
 def _shut(connection: Connection) -> None:
