@@ -52,7 +52,7 @@ class Source(Protocol):
         """`now_ms`, or the source's own clock as far as it is known, when that is earlier."""
 
     def fetch(self, windows: Sequence[Window], intake: Intake, until: float) -> None:
-        """Ask for these windows and hand each answer to the intake as it comes; returns when all have been handed over.
+        """Ask for these windows, of each series one, and hand each answer to the intake; returns when all were handed over.
 
         A window is asked for only after the intake has admitted it, in an order of the source's choice. What was not
         admitted, or what an outage left, has no answer. `until` is the monotonic time at which the cycle is over: a pause

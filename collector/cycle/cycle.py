@@ -185,10 +185,10 @@ class Cycle:
                 # without the lock nothing is admitted, and the rest of the cycle would go by with waiting for it
                 working = False
                 self._flow.shut()
-            for result in results:
-                if result.outcome in (Outcome.CONFIRMED, Outcome.UNACCEPTABLE):
-                    self._announcements.settled(result.resource)
-                    report.interface_messages += result.outcome is Outcome.CONFIRMED
+            for resource, outcome in results:
+                if outcome in (Outcome.CONFIRMED, Outcome.UNACCEPTABLE):
+                    self._announcements.settled(resource)
+                    report.interface_messages += outcome is Outcome.CONFIRMED
         if not working:
             raise LockLostError("the lock is not ours any more")
         if self._announcements.left:

@@ -46,7 +46,7 @@ _WINDOWS = {
     Outcome.REFUSED: WindowOutcome.REFUSED,
     Outcome.LOST: WindowOutcome.LOST,
 }
-_Result = TypeVar("_Result", "WindowResult", "InterfaceResult")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +70,6 @@ class WindowResult:
         return self.outcome in (WindowOutcome.DONE, WindowOutcome.EMPTY)
 
 
-@dataclass(frozen=True, slots=True)
-class InterfaceResult:
-    """What became of an interface's message."""
-
-    resource: str
-    outcome: Outcome
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
     """Moves windows, or interface messages, one call at a time.
@@ -97,16 +89,19 @@ class Pipeline:
     limited: LimitedLog
     monotonic: Callable[[], float] = time.monotonic
 
-    def interfaces(self, messages: Iterable[tuple[str, Message]], until: float) -> Iterator[list[InterfaceResult]]:
-        """Publish interface messages, each with its resource; none is waited for while their queue is full, points are due."""
-        results = _Results[InterfaceResult]()
+    def interfaces(self, messages: Iterable[tuple[str, Message]], until: float) -> Iterator[list[tuple[str, Outcome]]]:
+        """Publish interface messages, each with its resource; none is waited for while their queue is full, points are due.
+
+        Yields resources with their message's outcome.
+        """
+        results = _Results[tuple[str, Outcome]]()
 
         def publish(resource: str, message: Message) -> None:
             def done(outcome: Outcome) -> None:
                 if count := _INTERFACES.get(outcome):
                     self.counters.add(count)
                 self.flow.settle(self.interface_key, outcome, 1)
-                results.put(InterfaceResult(resource, outcome))
+                results.put((resource, outcome))
 
             results.expect()
             self.counters.add(Count.INTERFACES_PUBLISHED)
@@ -118,7 +113,7 @@ class Pipeline:
                     return
                 publish(resource, message)
 
-        return self._results(feed, results, until)
+        return self._run(feed, results, until)
 
     def windows(
         self, windows: Sequence[Window], until: float, places: Callable[[Window], int] = lambda window: window.grid_points
@@ -126,9 +121,9 @@ class Pipeline:
         """Fetch windows, of each series one, and publish their points; `places` says how many messages to expect of a window."""
         results = _Results[WindowResult]()
         intake = _Intake(self, places, results)
-        return self._results(lambda: self.source.fetch(windows, intake, until), results, until)
+        return self._run(lambda: self.source.fetch(windows, intake, until), results, until)
 
-    def _results(self, feed: Callable[[], None], results: "_Results[_Result]", until: float) -> Iterator[list[_Result]]:
+    def _run(self, feed: Callable[[], None], results: "_Results[_Result]", until: float) -> Iterator[list[_Result]]:
         """Run `feed` in a thread of its own, and yield what comes until all is in."""
 
         def feed_to_the_end() -> None:

@@ -13,7 +13,7 @@ from collector.core.counters import Count
 from collector.core.model import Message, RecordType, Window
 from collector.core.report import WindowOutcome
 from collector.cycle.messages import traffic_messages
-from collector.cycle.pipeline import InterfaceResult, WindowResult
+from collector.cycle.pipeline import WindowResult
 from tests.fakes import NOW_MS, no_points, series
 from tests.world import INTERFACES, ROOM, TRAFFIC, World, behind, hurry, limited
 
@@ -235,7 +235,7 @@ def test_interface_messages_go_out_one_by_one_with_their_resource(world: World) 
     outcomes = [CONFIRMED, LOST, CONFIRMED]
     world.publisher.answer = lambda batch: outcomes[int(batch.messages[0].message_id)]
     results = flat(world.pipeline.interfaces(interface_messages(3), FOREVER))
-    assert results == [InterfaceResult(f"a/{number}", outcome) for number, outcome in enumerate(outcomes)]
+    assert results == [(f"a/{number}", outcome) for number, outcome in enumerate(outcomes)]
     assert {batch.routing_key for batch in world.publisher.batches} == {INTERFACES}
     assert (world.counters.get(Count.INTERFACES_PUBLISHED), world.counters.get(Count.INTERFACES_CONFIRMED)) == (3, 2)
     world.assert_room_is_free()
@@ -245,7 +245,7 @@ def test_interface_messages_go_out_one_by_one_with_their_resource(world: World) 
 def test_interface_messages_that_are_not_taken_leave_the_way_free_for_points(world: World, outcome: Outcome) -> None:
     world.publisher.answer = lambda batch: outcome if batch.routing_key == INTERFACES else CONFIRMED
     results = flat(world.pipeline.interfaces(interface_messages(99), FOREVER))
-    assert [result.outcome for result in results] == [outcome]
+    assert results == [("a/0", outcome)]
     assert {result.outcome for result in moved(world)} == {WindowOutcome.DONE}
 
 
