@@ -8,6 +8,7 @@ import functools
 import importlib
 import itertools
 import os
+import sys
 from typing import Any
 
 FOLDERS = {"core", "config", "source", "bus", "store", "cycle", "watch", "commands"}
@@ -53,4 +54,9 @@ def inject(target: str) -> None:
 if os.environ.get("HURRY"):
     hurry()
 if os.environ.get("INJECT"):
-    inject(os.environ["INJECT"])
+    try:
+        inject(os.environ["INJECT"])
+    except (ImportError, AttributeError) as error:
+        # Python would say so, and run on with nothing injected
+        print(f"nothing to inject into: {error}", file=sys.stderr, flush=True)
+        os._exit(70)
