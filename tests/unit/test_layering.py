@@ -4,8 +4,6 @@ import ast
 import sys
 from pathlib import Path
 
-import pytest
-
 PACKAGE = Path(__file__).resolve().parents[2] / "collector"
 EVERYTHING = {"core", "config", "source", "bus", "store", "cycle", "watch", "commands"}
 MAY_IMPORT = {
@@ -69,9 +67,10 @@ def forbidden(module: str, source: str) -> set[str]:
     return wrong
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_a_folder_imports_what_the_table_allows(module: str) -> None:
-    assert forbidden(module, (PACKAGE / module).read_text("utf-8")) == set()
+def test_a_folder_imports_what_the_table_allows() -> None:
+    found = {module: forbidden(module, (PACKAGE / module).read_text("utf-8")) for module in MODULES}
+    assert len(found) > 100
+    assert {module: names for module, names in found.items() if names} == {}
 
 
 def test_every_folder_stands_in_the_table_and_says_its_purpose_in_a_line() -> None:

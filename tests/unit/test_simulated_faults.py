@@ -53,11 +53,9 @@ def test_points_that_no_parser_takes_come_with_all_the_good_ones() -> None:
     assert publishable(json_value(body, Limits(len(body)), Reservation(ByteBudget(), 0))["points"]) == POINTS
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_every_fault_changes_the_answer(kind: Kind) -> None:
-    if kind not in (Kind.OVERSIZE, Kind.GZIP_BOMB):
-        answer = Fault(kind=kind).apply(GOOD, POINTS, BEGIN_MS, END_MS)
-        assert answer != GOOD
+def test_every_fault_changes_the_answer() -> None:
+    quick = [kind for kind in Kind if kind not in (Kind.OVERSIZE, Kind.GZIP_BOMB)]
+    assert [kind for kind in quick if Fault(kind=kind).apply(GOOD, POINTS, BEGIN_MS, END_MS) == GOOD] == []
 
 
 @pytest.mark.parametrize("kind", [Kind.INVALID_JSON, Kind.CUT_JSON, Kind.DEEP_JSON, Kind.NOT_UTF8, Kind.HTML])
