@@ -18,7 +18,9 @@ from collector.core.errors import AnswerError, UnavailableError
 from collector.core.shutdown import Stop
 from collector.source.http import client as module
 from collector.source.http.body import Limits
-from collector.source.http.client import HttpClient, NotAskedError, RefusedError, basic_login
+from collector.source.http.client import HttpClient, RefusedError
+from collector.source.http.route import basic_login
+from collector.source.http.turns import NotAskedError
 from tests.service.rawserver import DROP, Answer, RawServer, Request, Script, gzip_reply, json_reply, reply, scripted
 
 LIMIT = 1_000_000

@@ -10,7 +10,8 @@ from collector.core.counters import Count, Counters
 from collector.core.errors import AnswerError, CollectorError, UnavailableError
 from collector.core.model import RecordType, Series, Window
 from collector.core.shutdown import Stop
-from collector.source.http.client import Answer, FailingError, NotAskedError, RefusedError
+from collector.source.http.client import Answer, FailingError, RefusedError
+from collector.source.http.turns import NotAskedError
 from collector.source.netbeam.api import Netbeam
 from tests.fakes import FakeIntake
 

@@ -25,9 +25,7 @@ from collector.source.http.broken import BrokenError, broken, cause, timed_out
 from collector.source.http.connection import Attempt, Watchdog
 from collector.source.http.headers import retry_after, server_time_ms
 from collector.source.http.memory import ByteBudget, Reservation
-from collector.source.http.route import basic_login as basic_login
 from collector.source.http.route import quoted_path, route_to
-from collector.source.http.turns import NotAskedError as NotAskedError
 from collector.source.http.turns import Turns
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,8 @@ from collector.core.outage import Outage
 from collector.core.shutdown import Stop
 from collector.core.text import printable
 from collector.source.http.body import Limits, json_kind
-from collector.source.http.client import OK, TRIES, Answer, HttpClient, NotAskedError, RefusedError, in_full, quoted
+from collector.source.http.client import OK, TRIES, Answer, HttpClient, RefusedError, in_full, quoted
+from collector.source.http.turns import NotAskedError
 from collector.source.netbeam.workers import Asked, Workers
 
 LISTING = Limits(64 * 2**20, any_bytes=True)

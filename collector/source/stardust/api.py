@@ -15,7 +15,8 @@ from collector.core.model import JsonObject, Listing, Window, is_time
 from collector.core.outage import Outage
 from collector.core.shutdown import Stop
 from collector.source.http.body import TooLargeError
-from collector.source.http.client import TRIES, Answer, NotAskedError
+from collector.source.http.client import TRIES, Answer
+from collector.source.http.turns import NotAskedError
 from collector.source.stardust import groups, queries
 from collector.source.stardust.failures import Fault, hits_of, total_of
 from collector.source.stardust.fetching import Answered, Fetching, windows_of

@@ -7,7 +7,8 @@ from collector.core.counters import Counters
 from collector.core.errors import AnswerError, CollectorError, ConfigurationError, UnavailableError
 from collector.core.shutdown import Stop
 from collector.source.http.body import Limits
-from collector.source.http.client import TRIES, Answer, FailingError, HttpClient, StatusError, basic_login
+from collector.source.http.client import TRIES, Answer, FailingError, HttpClient, StatusError
+from collector.source.http.route import basic_login
 from collector.source.stardust import queries
 from collector.source.stardust.failures import Fault, fault_in, refusal
 
