@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Generic, TypeVar
 
 from collector.core.contracts import Batch, Fetched, Outcome, Publisher, Source
@@ -96,22 +97,19 @@ class Pipeline:
         """
         results = _Results[tuple[str, Outcome]]()
 
-        def publish(resource: str, message: Message) -> None:
-            def done(outcome: Outcome) -> None:
-                if count := _INTERFACES.get(outcome):
-                    self.counters.add(count)
-                self.flow.settle(self.interface_key, outcome, 1)
-                results.put((resource, outcome))
-
-            results.expect()
-            self.counters.add(Count.INTERFACES_PUBLISHED)
-            self.publisher.publish(Batch(self.interface_key, (message,), done))
+        def done(resource: str, outcome: Outcome) -> None:
+            if count := _INTERFACES.get(outcome):
+                self.counters.add(count)
+            self.flow.settle(self.interface_key, outcome, 1)
+            results.put((resource, outcome))
 
         def feed() -> None:
             for resource, message in messages:
                 if not self.flow.admit(self.interface_key, (1,), patient=False):
                     return
-                publish(resource, message)
+                results.expect()
+                self.counters.add(Count.INTERFACES_PUBLISHED)
+                self.publisher.publish(Batch(self.interface_key, (message,), partial(done, resource)))
 
         return self._run(feed, results, until)
 

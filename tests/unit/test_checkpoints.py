@@ -41,6 +41,13 @@ def test_checkpoint_moves_to_the_window_s_end_when_every_point_is_confirmed() ->
     assert report.windows[WindowOutcome.DONE] == 3
 
 
+@pytest.mark.parametrize(("before_end_ms", "stands"), [(30_000, 0), (30_001, -30_000)])
+def test_checkpoint_moves_to_the_end_when_the_newest_point_is_within_30_seconds_of_it(before_end_ms: int, stands: int) -> None:
+    world = World(behind(1), lambda window: [[window.end_ms - before_end_ms, 1, 2]])
+    world.run()
+    assert world.checkpoints() == [stands]
+
+
 @pytest.mark.parametrize("nacked", [0, 1, 2])
 def test_checkpoint_stays_when_one_of_three_points_is_nacked(nacked: int) -> None:
     world = World(behind(2))

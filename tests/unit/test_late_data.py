@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from collector.core.contracts import Batch, Outcome
 from collector.core.model import RecordType, Row, Series, Window
 from collector.core.report import CycleOutcome
+from collector.cycle import checkpoints
 from collector.cycle.alarm import silence
 from collector.cycle.checkpoints import next_checkpoint
 from tests.fakes import HOUR_MS, MINUTE_MS, NOW_MS, no_points, resource
@@ -18,7 +19,8 @@ from tests.unit.conftest import EXAMPLES
 from tests.world import POLL_S, RULES, SETTLED_MS, TRAFFIC, World, behind, hurry
 
 DAY_MS = 24 * HOUR_MS
-STEP_MS = 30_000
+STEP_MS = 150_000
+"""The grid of these tests, five times as coarse as the real one: a day has fewer points to make and to count."""
 SERIES = Series(1, "a", RecordType.TRAFFIC)
 BEGIN, END = SETTLED_MS - HOUR_MS, SETTLED_MS
 
@@ -26,6 +28,7 @@ BEGIN, END = SETTLED_MS - HOUR_MS, SETTLED_MS
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     hurry(monkeypatch)
+    monkeypatch.setattr(checkpoints, "GRID_MS", STEP_MS)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from collector.core.contracts import Batch, Outcome
 from collector.core.model import Move, RecordType, Row, Window
 from collector.core.share import Share
+from collector.cycle import checkpoints
 from collector.cycle import reconcile as reconciling
 from tests.fakes import HOUR_MS, NOW_MS, interface, resource, series
 from tests.unit.conftest import EXAMPLES
@@ -23,6 +24,7 @@ KIND = RecordType.TRAFFIC
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     hurry(monkeypatch)
+    monkeypatch.setattr(checkpoints, "GRID_MS", STEP_MS)
 
 
 def assert_nothing_missing(world: World, source: LateSource, begin_ms: int, end_ms: int, *numbers: int) -> None:
