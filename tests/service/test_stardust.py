@@ -160,6 +160,20 @@ def test_the_listing_comes_in_pages_and_is_netbeam_s(make: Make) -> None:
     assert {key: listed[key] for key in same} == {key: simulated[key] for key in same}
 
 
+def test_fields_with_dots_in_their_names_make_the_same_listing(make: Make) -> None:
+    def with_dots(_: dict[str, Any], answer: bytes) -> bytes:
+        value = json.loads(answer)
+        for bucket in value["aggregations"]["interfaces"]["buckets"]:
+            hit = bucket["newest"]["hits"]["hits"][0]
+            hit["_source"] = {f"meta.{name}": field for name, field in hit["_source"]["meta"].items()}
+        return json.dumps(value).encode()
+
+    source = make(5)
+    listed = source.list(NOW_MS).interfaces
+    source.server.distort = with_dots
+    assert source.list(NOW_MS).interfaces == listed
+
+
 def test_pages_do_not_wait_for_each_other_s_memory(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     # one answer at a time, and of each part of the listing more than one
     monkeypatch.setattr(client, "ByteBudget", lambda: ByteBudget(2**19))

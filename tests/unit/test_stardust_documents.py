@@ -138,6 +138,13 @@ def test_documents_with_odd_forms_count_all_the_same() -> None:
     assert points(dotted, listed, in_words) == [[AT, 2, 4], [AT + 30_000, 1, None], [AT + 60_000, 3, None]]
 
 
+def test_dots_in_some_of_a_document_s_names_cost_no_value() -> None:
+    within = document(AT, **{"in_bits.delta": 60, "out_bits": {"rate": 4}})
+    beside = document(AT + 30_000, in_bits={"rate": 1})
+    beside["_source"]["values.out_bits.rate"] = 5
+    assert points(within, beside) == [[AT, 2, 4], [AT + 30_000, 1, 5]]
+
+
 @pytest.mark.parametrize("identity", [None, 7, [], [7], {"a": 1}])
 def test_a_document_without_a_usable_id_may_be_anybody_s(identity: object) -> None:
     documents = taken(document(identity=identity), document(in_bits=figures(30)))

@@ -10,6 +10,7 @@ from collector.core.model import JsonObject
 from collector.source.http.client import Answer
 from collector.source.stardust import queries
 from collector.source.stardust.listing import interface_of
+from collector.source.stardust.points import nested
 from collector.source.stardust.search import FaultError, Search
 
 Entry = JsonObject | str
@@ -93,7 +94,7 @@ def _entry(bucket: Any) -> Entry:
         source = bucket["newest"]["hits"]["hits"][0]["_source"]
     except (KeyError, IndexError, TypeError):
         return "entry without an id and its newest document"
-    return interface_of(identity, source.get("meta") if isinstance(source, dict) and "meta" in source else source)
+    return interface_of(identity, nested(source).get("meta"))
 
 
 def _borders(entries: list[Entry], most_parts: int) -> tuple[str, ...]:

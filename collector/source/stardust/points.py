@@ -16,6 +16,8 @@ STEP_S = GRID_MS // 1000
 _NUMBERS: tuple[type, ...] = (int, float)
 _MOST = 2.0**68
 """A number beyond this is no counter's; thirty times what a point can hold is within it."""
+ASKED_FOR = 3
+"""Fields of a document that has no dots in their names: `start`, `meta` and `values`."""
 DEEPEST = 8
 """Levels of a document that are looked at; what is read lies on the fourth at the most."""
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -44,10 +46,11 @@ def sorted_out(hits: Iterable[Any], wanted: Collection[str]) -> Documents:
             source = hit["_source"]
             starts = by_id[source["meta"]["id"]]
             start, values = source["start"], source["values"]
+            dotted = len(source) != ASKED_FOR or "." in "".join(values)
         except (KeyError, TypeError):
             _take_odd(hit, documents)
             continue
-        if type(start) is not int or not is_time(start):
+        if dotted or type(start) is not int or not is_time(start):
             _take_odd(hit, documents)
         elif start not in starts:
             starts[start] = values
