@@ -7,7 +7,6 @@ SHARED_BYTES = 24 * 2**20
 """What all bodies together may take. Beyond it one body at a time goes on, up to its own limits."""
 FREE_BYTES = 2**18
 """What each body may take without asking, so that the usual windows of some kB never wait for each other."""
-_LOOK_S = 0.25
 
 
 class ByteBudget:
@@ -28,9 +27,12 @@ class ByteBudget:
         """Raises TimeoutError when there is no room before the monotonic `deadline`."""
         with self._changed:
             more = size - reservation.size
-            while self._used + more > self._most and self._overdrawn not in (None, id(reservation)):
-                if not self._changed.wait(min(_LOOK_S, deadline - time.monotonic())) and time.monotonic() >= deadline:
-                    raise TimeoutError("no room for the answer beside others")
+
+            def may_grow() -> bool:
+                return self._used + more <= self._most or self._overdrawn in (None, id(reservation))
+
+            if not self._changed.wait_for(may_grow, deadline - time.monotonic()):
+                raise TimeoutError("no room for the answer beside others")
             if self._used + more > self._most:
                 self._overdrawn = id(reservation)
             self._used += more
