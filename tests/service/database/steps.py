@@ -18,6 +18,11 @@ T0, T1, T2 = (NOW - 3_600_000 + minute * 60_000 for minute in (0, 10, 20))
 NAMES = tuple(f"devices/a/interfaces/{letter}" for letter in "abcd")
 """The rows of the fixture `store`."""
 TRAFFIC = RecordType.TRAFFIC
+BY_HAND = """CREATE TABLE esnet_interfaces (
+    id int NOT NULL AUTO_INCREMENT, name varchar(128) NOT NULL, status varchar(2) NOT NULL, active_from varchar(13) NOT NULL,
+    active_until varchar(13), errors_until varchar(13), discards_until varchar(13), traffic_until varchar(13),
+    PRIMARY KEY (id, name)) """
+"""As an operator makes the table; a character set may follow."""
 
 NewStore = Callable[..., MysqlStore]
 """Makes a store, not yet open: of a Stop, a Counters, and settings that differ."""

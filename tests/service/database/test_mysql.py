@@ -15,6 +15,7 @@ from collector.core.shutdown import Stop
 from collector.store.mysql import MysqlStore
 from tests.servers.databases import Account, DatabaseServer, execute
 from tests.service.database.steps import (
+    BY_HAND,
     NAMES,
     NOW,
     ROOT,
@@ -31,11 +32,6 @@ from tests.service.database.steps import (
     wait_until,
     wait_until_waiting,
 )
-
-BY_HAND = """CREATE TABLE esnet_interfaces (
-    id int NOT NULL AUTO_INCREMENT, name varchar(128) NOT NULL, status varchar(2) NOT NULL, active_from varchar(13) NOT NULL,
-    active_until varchar(13), errors_until varchar(13), discards_until varchar(13), traffic_until varchar(13),
-    PRIMARY KEY (id, name)) """
 
 
 class TestTable:

@@ -8,12 +8,7 @@ from collector.core.errors import NoTableError, UnavailableError
 from collector.core.shutdown import Stop
 from collector.store.mysql import MysqlStore
 from tests.servers.databases import Account, DatabaseServer
-from tests.service.database.steps import T0, settings
-
-TABLE = """CREATE TABLE esnet_interfaces (
-    id int NOT NULL AUTO_INCREMENT, name varchar(128) NOT NULL, status varchar(2) NOT NULL, active_from varchar(13) NOT NULL,
-    active_until varchar(13), errors_until varchar(13), discards_until varchar(13), traffic_until varchar(13),
-    PRIMARY KEY (id, name))"""
+from tests.service.database.steps import BY_HAND, T0, settings
 
 
 def missing(server: DatabaseServer, account: Account) -> tuple[str, ...]:
@@ -37,7 +32,7 @@ def test_the_rights_that_are_lacking_are_named_where_the_table_is_there(
     database_server: DatabaseServer, grants: str, lacking: tuple[str, ...]
 ) -> None:
     account = database_server.fresh_database(grants=grants)
-    database_server.sql(TABLE, database=account.database)
+    database_server.sql(BY_HAND, database=account.database)
     database_server.sql(
         f"INSERT INTO esnet_interfaces (name, status, active_from) VALUES ('devices/a', '1', '{T0}')", database=account.database
     )
@@ -62,7 +57,7 @@ def test_the_right_to_create_is_needed_where_the_table_is_missing(
 def test_grants_of_every_form_count(database_server: DatabaseServer) -> None:
     account = database_server.fresh_database(grants="SELECT")
     who, database = f"'{account.user}'@'%'", account.database
-    database_server.sql(TABLE, database=database)
+    database_server.sql(BY_HAND, database=database)
     database_server.sql(f"GRANT INSERT ON {database}.esnet_interfaces TO {who}")
     assert missing(database_server, account) == ("UPDATE",)
     database_server.sql(f"GRANT UPDATE (traffic_until) ON {database}.esnet_interfaces TO {who}")
@@ -77,7 +72,7 @@ def test_grants_of_every_form_count(database_server: DatabaseServer) -> None:
 
 
 def test_a_server_that_takes_no_writes_is_no_question_of_rights(database_server: DatabaseServer, account: Account) -> None:
-    database_server.sql(TABLE, database=account.database)
+    database_server.sql(BY_HAND, database=account.database)
     database_server.sql("SET GLOBAL read_only = 1")
     try:
         with pytest.raises(UnavailableError, match="read-only"):
