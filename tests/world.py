@@ -19,10 +19,8 @@ from collector.cycle import flow_control as flow_module
 from collector.cycle import pipeline as pipeline_module
 from collector.cycle.cycle import Cycle
 from collector.cycle.flow_control import FlowControl
-from collector.cycle.interface_messages import Announcements
 from collector.cycle.pipeline import Pipeline
 from collector.cycle.rules import Rules
-from collector.cycle.series_state import SeriesStates
 from tests.fakes import HOUR_MS, NOW_MS, Clock, FakePublisher, FakeSource, FakeStore, Points, resource, three_points
 
 WHOLE = Share()
@@ -33,7 +31,8 @@ SETTLED_MS = NOW_MS - 900_000
 """Up to where everything is due in a cycle at NOW_MS."""
 RULES = Rules(
     record_types=(RecordType.TRAFFIC,), poll_ms=POLL_S * 1000, settle_ms=900_000, lookback_ms=1_800_000,
-    max_window_ms=6 * HOUR_MS, max_backlog_ms=0, idle_backoff_ms=HOUR_MS, late_ms=24 * HOUR_MS, max_retired_share=0.2,
+    max_window_ms=6 * HOUR_MS, max_backlog_ms=0, idle_backoff_ms=HOUR_MS, late_ms=24 * HOUR_MS, snapshot_s=86_400.0,
+    max_retired_share=0.2,
 )  # fmt: skip
 """The default settings but for shorter windows, and for traffic alone."""
 ROOM = 5000
@@ -122,12 +121,9 @@ class World:
 
     def restart(self) -> None:
         """Another process begins: what is kept in memory is gone."""
-        self.states = SeriesStates(self.rules, place=lambda row_id: 0)
-        announcements = Announcements(86_400.0, self.counters, self.clock.monotonic, self.pipeline.limited)
         self.cycle = Cycle(
-            self.pipeline, self.store, self.states, announcements, self.rules,
-            begun=self.reports.append, beat=self._count_turns,
-        )  # fmt: skip
+            self.pipeline, self.store, self.rules, place=lambda row_id: 0, begun=self.reports.append, beat=self._count_turns
+        )
 
     def run(self, seconds: float = math.inf) -> CycleReport:
         """One cycle that lasts so long at the most, from now on; all room is free again after it."""

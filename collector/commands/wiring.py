@@ -1,7 +1,6 @@
 """Builds the adapters that a configuration asks for: the one place that knows which class stands behind a contract."""
 
 import logging
-import time
 from collections.abc import Callable
 
 from collector.bus.publisher import AmqpPublisher
@@ -17,10 +16,8 @@ from collector.core.shutdown import Stop
 from collector.core.text import printable
 from collector.cycle.cycle import Cycle
 from collector.cycle.flow_control import FlowControl
-from collector.cycle.interface_messages import Announcements
 from collector.cycle.pipeline import Pipeline
 from collector.cycle.rules import Rules
-from collector.cycle.series_state import SeriesStates
 from collector.source.netbeam.api import Netbeam
 from collector.source.stardust.api import Stardust
 from collector.store.mysql import MysqlStore
@@ -131,18 +128,8 @@ def cycle(
     backfill: Callable[[int, int], str] = backfill_command,
 ) -> Cycle:
     """The cycle over these systems."""
-    settings = rules(config, once=once)
     way = pipeline(config, systems, may_work=systems.store.holds_lock, patience_s=patience_s)
-    return Cycle(
-        way,
-        systems.store,
-        SeriesStates(settings),
-        Announcements(config.interface_snapshot_interval_s, systems.counters, time.monotonic, way.limited),
-        settings,
-        begun=begun,
-        beat=beat,
-        backfill=backfill,
-    )
+    return Cycle(way, systems.store, rules(config, once=once), begun=begun, beat=beat, backfill=backfill)
 
 
 def rules(config: Config, *, once: bool = False) -> Rules:
@@ -156,6 +143,7 @@ def rules(config: Config, *, once: bool = False) -> Rules:
         max_backlog_ms=_ms(config.max_backlog_s),
         idle_backoff_ms=_ms(config.idle_backoff_s),
         late_ms=_ms(config.late_data_s),
+        snapshot_s=config.interface_snapshot_interval_s,
         max_retired_share=config.max_retired_share,
         share=config.share,
         once=once,

@@ -41,16 +41,16 @@ class Cycle:
     """Runs pass after pass and remembers between them what the table does not hold; used by one thread.
 
     `begun` is handed each pass's report when it begins; `backfill` makes the command line that fetches a range, in ms.
+    `place` is as for SeriesStates.
     """
 
     def __init__(
         self,
         pipeline: Pipeline,
         store: Store,
-        states: SeriesStates,
-        announcements: Announcements,
         rules: Rules,
         *,
+        place: Callable[[int], float] | None = None,
         begun: Callable[[CycleReport], None] = lambda report: None,
         beat: Callable[[], None] = lambda: None,
         backfill: Callable[[int, int], str] = lambda begin_ms, end_ms: f"backfill --begin {begin_ms} --end {end_ms}",
@@ -58,9 +58,11 @@ class Cycle:
         self._source, self._publisher, self._flow = pipeline.source, pipeline.publisher, pipeline.flow
         self._stop, self._counters, self._limited = pipeline.stop, pipeline.counters, pipeline.limited
         self._monotonic = pipeline.monotonic
-        self._pipeline, self._store, self._states, self._announcements = pipeline, store, states, announcements
-        self._rules, self._begun, self._beat, self._backfill = rules, begun, beat, backfill
-        self._checkpoints = Checkpoints(store, states, pipeline.counters, rules.late_ms)
+        self._pipeline, self._store, self._rules = pipeline, store, rules
+        self._begun, self._beat, self._backfill = begun, beat, backfill
+        self._announcements = Announcements(rules.snapshot_s, self._counters, self._monotonic, self._limited)
+        self._states = SeriesStates(rules, place)
+        self._checkpoints = Checkpoints(store, self._states, self._counters, rules.late_ms)
         self._history = NameHistory(store)
         self._held = Held()
         """Names that the last listing lacked or had in excess, and that were left as they were."""

@@ -12,7 +12,7 @@ WHOLE = Share()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """The settings by the names that they have outside, in milliseconds."""
+    """The settings by the names that they have outside, in milliseconds unless the name says otherwise."""
 
     record_types: tuple[RecordType, ...]
     poll_ms: int
@@ -23,6 +23,8 @@ class Rules:
     """0: no limit."""
     idle_backoff_ms: int
     late_ms: int
+    snapshot_s: float
+    """All interfaces are published again after that time."""
     max_retired_share: float
     """1: every listing is believed at once, one that adds too many names too."""
     share: Share = WHOLE

@@ -96,7 +96,7 @@ def test_row_that_is_no_longer_listed_is_collected_up_to_its_end_and_then_left_a
     report = world.next()
     assert world.asked[asked:] == [1]
     assert report.draining == 0
-    assert all(series.row_id == 1 for series in world.states._states)  # the other one is forgotten
+    assert all(series.row_id == 1 for series in world.cycle._states._states)  # the other one is forgotten
 
 
 def test_name_that_comes_back_is_a_new_row_that_starts_where_the_old_one_ends() -> None:
