@@ -33,12 +33,12 @@ FETCH_AND_FEED = (
     "cycle.interface_messages:interface_message@5", "source.http.connection:Watchdog._look@3",
 )  # fmt: skip
 PUBLISHER = (
-    "bus.publisher:AmqpPublisher._tick@2", "bus.publisher:AmqpPublisher._take_inbox@20",
+    "bus.publisher:AmqpPublisher._send@2", "bus.publisher:AmqpPublisher._take_inbox@20",
     "bus.publisher:AmqpPublisher._take_answers@20", "bus.framing:Encoder.encode@5", "bus.confirms:Confirms.settle@5",
-    "cycle.flow_control:FlowControl.settle@5", "bus.connection:Connection._opened", "bus.connection:Connection._channel_opened",
+    "cycle.flow_control:FlowControl.settle@5", "bus.connection:Connection._opened", "bus.connection:Connection._open_channel",
     "bus.connection:Connection._exchange_found", "bus.connection:Connection.act@30", "bus.publisher:AmqpPublisher.publish@20",
 )  # fmt: skip
-OTHERS = ("store.mysql:MysqlStore._idle_until", "socketserver:BaseServer.service_actions@3")
+OTHERS = ("store.mysql:suppress", "socketserver:BaseServer.service_actions@3")
 
 
 def assert_ends(rig: Rig, collector: Collector, target: str) -> float:
@@ -101,7 +101,7 @@ def test_an_exception_in_a_callback_that_an_event_calls_ends_the_collector(new_r
 
 
 def test_an_exception_while_it_ends_does_not_keep_it_from_ending(new_rig: NewRig) -> None:
-    targets = ("bus.connection:Connection.leave", "bus.connection:Connection.end", "store.mysql:MysqlStore.close")
+    targets = ("bus.driver:Loop.end", "bus.connection:Connection.end", "store.mysql:MysqlStore.close")
     for target in targets:
         rig = flying(new_rig)
         collector = start(rig, **injected(target))
