@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import runpy
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from collector import __version__, commands
+from collector import commands
 from collector.commands import arguments, cli, wiring
 from collector.commands.backfill import Request
 from collector.config import env_file
@@ -326,12 +325,6 @@ def test_places_have_one_slash_before_the_vhost_and_a_page_that_can_be_opened(vh
     assert config.page == "http://127.0.0.1:8000/"
 
 
-def test_program_runs_from_any_directory(tmp_path: Path) -> None:
-    program = [sys.executable, str(TOP / "esnet_collector.py"), "--version"]
-    ended = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"esnet-collector {__version__}\n", "")
-
-
 def test_an_older_python_is_told_which_one_is_needed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     program = TOP / "esnet_collector.py"
     ast.parse(program.read_text("utf-8"), feature_version=(3, 4))  # it must get as far as the message
@@ -340,28 +333,3 @@ def test_an_older_python_is_told_which_one_is_needed(monkeypatch: pytest.MonkeyP
         runpy.run_path(str(program))
     assert caught.value.code == 2
     assert "needs Python 3.11 or later; this is 3.10" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("words", "unbuffered"),
-    [
-        ("--version >/dev/full", ""),
-        ("--help >/dev/full", "1"),
-        ("status --help >/dev/full", ""),
-        ("--version >&-", ""),
-        ("--version >&-", "1"),
-    ],
-)
-def test_words_that_cannot_be_written_are_one_line_and_exit_code_1(words: str, unbuffered: str) -> None:
-    command = f'exec "{sys.executable}" "{TOP / "esnet_collector.py"}" {words}'
-    ended = subprocess.run(
-        ["/bin/sh", "-c", command],
-        env={"PYTHONUNBUFFERED": unbuffered},
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert ended.returncode == 1
-    (line,) = ended.stderr.splitlines()
-    assert "stdout cannot be written: No space left" in line or "stdout was closed" in line
