@@ -57,7 +57,7 @@ def backfill(config: Config, request: Request) -> int:
     """
     stop = Stop()
     signals.install(stop, code=1)
-    systems = wiring.systems(config, sqlite=request.sqlite, to_stdout=request.to_stdout, stop=stop, rate=request.rate)
+    systems = wiring.systems(config, sqlite=request.sqlite, stop=stop, rate=request.rate)
     return Backfill(config, request, systems).serve()
 
 

@@ -94,7 +94,7 @@ def _wrong(error: CollectorError, stop: Stop, where: str = "") -> Finding:
 
 
 def _look_at_source(config: Config, stop: Stop) -> Finding:
-    where = f"{wiring.identity(config, None, False).source}: "
+    where = f"{wiring.identity(config).source}: "
     try:
         with closing(wiring.source(config, stop, Counters(), once=True)) as source:
             return _look_at_answers(config, source, where)
@@ -162,7 +162,7 @@ def _fetch_one(config: Config, source: Source, listing: Listing) -> str:
 
 def _look_at_table(config: Config, sqlite: str | None, stop: Stop) -> Finding:
     store = wiring.store(config, sqlite, stop)
-    where = f"{wiring.identity(config, sqlite, False).database}: "
+    where = f"{wiring.identity(config, sqlite).database}: "
     table, lacking = None, ""
     try:
         try:

@@ -73,7 +73,7 @@ def demo(*, interfaces: int, cycles: int | None = None, as_json: bool = False, s
         config = _config(source, simulation.url, port)
         _say_what_comes(len(network.resources), cycles, port)
         table = str(Path(folder, "esnet_interfaces.sqlite"))
-        systems = wiring.systems(config, sqlite=table, to_stdout=True, stop=stop, compact=not as_json)
+        systems = wiring.systems(config, sqlite=table, stop=stop, compact=not as_json)
         shown = Identity(source=f"a simulated {systems.source.name}", database="an SQLite file", exchange="the screen")
         daemon = Daemon(config, systems, shown, cycles=cycles, wall=clock.schedule, now=clock.now)
         code = daemon.serve()

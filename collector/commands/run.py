@@ -40,7 +40,7 @@ def run(
     """Collect, for ever or one cycle; the exit code. Who is killed leaves no last line in the log."""
     stop = Stop()
     signals.install(stop)  # before the first line of the log, which may hang
-    identity = wiring.identity(config, sqlite, to_stdout)
+    identity = wiring.identity(config, sqlite)
     page = None if once else config.page
     log.info(
         "collector started version=%s source=%r database=%r exchange=%r poll_interval=%g page=%s share=%s",
@@ -53,7 +53,7 @@ def run(
     try:
         daemon = Daemon(
             config,
-            wiring.systems(config, sqlite=sqlite, to_stdout=to_stdout, stop=stop, once=once),
+            wiring.systems(config, sqlite=sqlite, stop=stop, once=once),
             identity,
             once=once,
             backfill=partial(backfill_command, sqlite=sqlite, to_stdout=to_stdout, env_file=env_file),

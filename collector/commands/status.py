@@ -34,7 +34,7 @@ def status(config: Config, *, sqlite: str | None, as_json: bool, max_lag_s: floa
     1: the database cannot be read, no such interface, or, with `max_lag_s`, too far behind; the reason comes first.
     """
     now_ms = int(time.time() * 1000)
-    database = wiring.identity(config, sqlite, to_stdout=True).database
+    database = wiring.identity(config, sqlite).database
     table = _read(config, sqlite, now_ms, say=max_lag_s is not None and not as_json)
     if table is None:
         return 1

@@ -25,11 +25,11 @@ from collector.store.sqlite import SqliteStore
 from collector.watch.state import Identity
 
 
-def identity(config: Config, sqlite: str | None, to_stdout: bool) -> Identity:
+def identity(config: Config, sqlite: str | None = None) -> Identity:
     """Which collector this is and where it has everything, in words for an operator; nothing in it is secret."""
     mysql, rmq, stardust = config.mysql, config.rmq, config.stardust
     database = sqlite if sqlite is not None or mysql is None else f"{mysql.user}@{mysql.host}:{mysql.port}/{mysql.database}"
-    broker = "stdout" if to_stdout or rmq is None else f"{rmq.address}/{rmq.vhost.removeprefix('/')}"
+    broker = "stdout" if rmq is None else f"{rmq.address}/{rmq.vhost.removeprefix('/')}"
     return Identity(
         source=printable(config.netbeam_url_shown if stardust is None else f"{stardust.url}/{stardust.index}"),
         database=printable(database),
@@ -54,7 +54,6 @@ def systems(
     config: Config,
     *,
     sqlite: str | None,
-    to_stdout: bool,
     stop: Stop,
     once: bool = False,
     rate: float | None = None,
@@ -65,12 +64,11 @@ def systems(
     `compact` is for the standard output. Raises ConfigurationError for a proxy that cannot be used.
     """
     counters = Counters()
-    publisher: Publisher
-    if to_stdout:
-        publisher = StdoutPublisher(config.exchange, stop, compact=compact)
-    else:
-        assert config.rmq is not None, "a configuration without RabbitMQ prints"  # noqa: S101  # a slip in the code, not the operator's
-        publisher = AmqpPublisher(config.rmq, config.exchange, stop, counters)
+    publisher: Publisher = (
+        StdoutPublisher(config.exchange, stop, compact=compact)
+        if config.rmq is None
+        else AmqpPublisher(config.rmq, config.exchange, stop, counters)
+    )
     return Systems(
         source(config, stop, counters, once=once, rate=rate), store(config, sqlite, stop, counters), publisher, stop, counters
     )
@@ -96,7 +94,7 @@ def store(config: Config, sqlite: str | None, stop: Stop, counters: Counters | N
     """The table in MySQL, or in the SQLite file that replaces it."""
     if sqlite is not None:
         return SqliteStore(sqlite, stop)
-    assert config.mysql is not None, "a configuration without MySQL needs a file"  # noqa: S101  # as above
+    assert config.mysql is not None, "a configuration without MySQL needs a file"  # noqa: S101  # a slip in the code, not the operator's
     return MysqlStore(config.mysql, stop, counters, config.share)
 
 

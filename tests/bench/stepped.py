@@ -57,7 +57,7 @@ def stepped(place: Place, settings: Mapping[str, str]) -> Iterator[Callable[[int
 def main() -> int:
     """Run a cycle at each time that comes over the standard input, and say how it ended."""
     config = Config.from_mapping({name: os.environ[name] for name in os.environ if name.isupper()})
-    systems = wiring.systems(config, sqlite=None, to_stdout=False, stop=Stop())
+    systems = wiring.systems(config, sqlite=None, stop=Stop())
     store, publisher = systems.store, systems.publisher
     publisher.start()
     store.open()

@@ -321,7 +321,7 @@ def test_usage_error_is_json_where_the_log_is(
 @pytest.mark.parametrize(("vhost", "exchange"), [("/", "5672/"), ("prod", "5672/prod"), ("/prod", "5672/prod")])
 def test_places_have_one_slash_before_the_vhost_and_a_page_that_can_be_opened(vhost: str, exchange: str) -> None:
     config = Config.from_mapping(SETTINGS | {"RMQ_VHOST": vhost, "METRICS_HOST": "0.0.0.0"})
-    assert wiring.identity(config, None, False).exchange == f"osg.psdata.raw at broker:{exchange}"
+    assert wiring.identity(config).exchange == f"osg.psdata.raw at broker:{exchange}"
     assert config.page == "http://127.0.0.1:8000/"
 
 
