@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -34,6 +35,8 @@ PATIENCE_S = 30
 """What `--once` waits for a system or the lock, in all."""
 START_S = 20
 """A dozen of them start at once, on a machine that is busy with other tests."""
+LONGER_THAN_A_CYCLE_S = 1.3
+"""Cycles start every second, and a log waits for its reader so long: together they are nearly two."""
 UNUSED = "unused"
 """Stands for a port that nobody listens on."""
 
@@ -416,8 +419,8 @@ def test_a_log_that_nobody_takes_does_not_delay_the_end(new_rig: NewRig, where: 
                 wait_for(lambda: rig.simulation.counts["listing"] > 1, what="a second cycle")
             if where.endswith("fills"):
                 fill(writing)  # as much as a long run would
-                asked: list[int] = []
-                wait_for(lambda: asked[-60:].count(_asked(rig, asked)) == 60, what="a collector that waits for the pipe")
+                asked: dict[int, float] = {}
+                wait_for(lambda: _quiet_s(rig, asked) > LONGER_THAN_A_CYCLE_S, what="a collector that waits for the pipe")
             child.terminate()
             assert child.wait(8) == 0
         finally:
@@ -436,10 +439,9 @@ def fill(pipe: int) -> None:
     os.set_blocking(pipe, True)
 
 
-def _asked(rig: Rig, before: list[int]) -> int:
-    """How many requests there were by now; added to those of earlier looks."""
-    before.append(sum(rig.simulation.counts.values()))
-    return before[-1]
+def _quiet_s(rig: Rig, asked: dict[int, float]) -> float:
+    """How long nothing has been asked; `asked` remembers when each number of requests was seen first."""
+    return time.monotonic() - asked.setdefault(sum(rig.simulation.counts.values()), time.monotonic())
 
 
 def _catches(pid: int, number: int) -> bool:
