@@ -19,6 +19,8 @@ DEFAULT_FILE = Path(__file__).resolve().parents[2] / ".env"
 _LINK_NAME = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)\Z|_PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?\Z")
 _LINK_VALUE = re.compile(r"(tcp|udp|sctp)://")
 _SECTION = re.compile(r"\[[^\]\r\n]*\]\s*([#;].*)?")
+_BLANKS = re.compile(r"[^\S\n]{1000}")
+"""The parser's time grows with the square of so many in a row."""
 _SINGLE_QUOTED = re.compile(r"[^=]*=\s*'((?:\\.|[^'\\])*)'", re.DOTALL)
 
 
@@ -74,12 +76,15 @@ def read_file(path: Path, problems: list[str]) -> Iterator[tuple[int, str, str]]
     What is wrong with the other lines goes to `problems`. Raises ConfigurationError for a file that cannot be read at all.
     """
     try:
-        text = files.read_file(path).decode("utf-8-sig")
+        text = files.read_file(path).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ConfigurationError(f"{path} line {line} is not UTF-8 text") from error
+    if blanks := _BLANKS.search(text):
+        line = text.count("\n", 0, blanks.start()) + 1
+        raise ConfigurationError(f"{path} line {line} cannot be read: a thousand spaces in a row")
     for line, binding in _bindings(text):
         if binding.error or binding.value is None or "\n" in binding.value:
             problems.append(f"{path} line {line} cannot be read: {_fault(binding)}")
@@ -89,7 +94,7 @@ def read_file(path: Path, problems: list[str]) -> Iterator[tuple[int, str, str]]
 
 def _bindings(text: str) -> Iterator[tuple[int, Binding]]:
     """What is neither blank nor a comment nor a `[section]`, with its line (the parser counts from the blank ones before it)."""
-    for binding in parse_stream(io.StringIO(text.replace("\r\n", "\n").replace("\r", "\n"))):
+    for binding in parse_stream(io.StringIO(text)):
         original = binding.original.string
         stripped = original.strip()
         if stripped and not stripped.startswith("#") and not _SECTION.fullmatch(stripped):

@@ -96,7 +96,7 @@ def interface_message(interface: JsonObject, time_ms: int) -> InterfaceMessage:
 def _shortened(fields: JsonObject) -> tuple[JsonObject, list[str]]:
     """At most MAX_BODY_BYTES of them: without the keys that the consumer does not read, and then without the longest values."""
     kept = {key: fields[key] for key in READ_KEYS}
-    left_out = ["(all keys that the consumer does not read, since the message would be over 1 MiB)"]
+    left_out = ["(keys that the consumer does not read, of a message over 1 MiB)"]
     sizes = {key: len(_encoded({key: value})) for key, value in kept.items()}
     for key in sorted(sizes, key=lambda key: -sizes[key]):
         if sum(sizes.values()) <= MAX_BODY_BYTES - ROOM_FOR_THE_REST:

@@ -531,6 +531,13 @@ def test_only_small_regular_files_are_read(tmp_path: Path, kind: str) -> None:
         assert problems_of({"MYSQL_CA_FILE": str(file)})[0].endswith("it is no regular file")
 
 
+@pytest.mark.parametrize("blanks", [" " * 60_000, " \t" * 30_000])
+def test_line_of_spaces_is_named_before_the_parser_takes_seconds_for_it(tmp_path: Path, blanks: str) -> None:
+    (tmp_path / "file").write_text(f"RMQ_USER=user\rRMQ_HOST=a{blanks}x\n")
+    with pytest.raises(ConfigurationError, match=r"file line 2 cannot be read: a thousand spaces in a row"):
+        load(str(tmp_path / "file"), environ=REQUIRED)
+
+
 def test_example_file_shows_every_option_with_its_meaning_and_its_default() -> None:
     lines = (TOP / ".env.example").read_text("utf-8").splitlines()
     shown = {line.lstrip("#").partition("=")[0]: at for at, line in enumerate(lines) if re.match("#?[A-Z_]+=", line)}

@@ -98,9 +98,10 @@ def test_body_that_is_no_json_is_an_error(body: bytes) -> None:
         value(body)
 
 
-def test_page_in_place_of_json_is_named_and_its_beginning_quoted() -> None:
+@pytest.mark.parametrize("rest", [b"x" * 5000, b"x" * 5000 + "é".encode("latin-1")])
+def test_page_in_place_of_json_is_named_and_its_beginning_quoted(rest: bytes) -> None:
     with pytest.raises(ValueError, match=r"an HTML or XML page in place of JSON: '<html>\\x1b\[2Jx+…'"):
-        value(b" <html>\x1b[2J" + b"x" * 5000)
+        value(b" <html>\x1b[2J" + rest)
 
 
 @pytest.mark.parametrize(
@@ -204,6 +205,7 @@ def test_bodies_wait_for_room_but_for_one() -> None:
         ("http://host/api", {"HTTP_PROXY": f"http://bob:{PASSWORD}@[::1]:x"}, "HTTP_PROXY is no URL; its port must be"),
         ("https://host/api", {"REQUESTS_CA_BUNDLE": "/no/such/bundle.pem"}, "REQUESTS_CA_BUNDLE"),
         ("https://host/api", {"CURL_CA_BUNDLE": "/no/such/bundle.pem"}, "CURL_CA_BUNDLE"),
+        ("https://host/api", {"REQUESTS_CA_BUNDLE": "/dev/zero"}, "REQUESTS_CA_BUNDLE"),
     ],
 )
 def test_address_or_environment_that_cannot_work_is_a_configuration_error_without_the_password(

@@ -117,7 +117,8 @@ def json_value(body: bytes | bytearray, limits: Limits, reservation: Reservation
         with suppress(orjson.JSONDecodeError):
             return orjson.loads(body)
     encoding = json.detect_encoding(body)
-    text = body.decode(encoding, "surrogateescape" if limits.any_bytes and encoding.startswith("utf-8") else "strict")
+    lenient = limits.any_bytes or body[:SHOWN_CHARACTERS].lstrip()[:1] == b"<"  # a page in Latin-1 is a page all the same
+    text = body.decode(encoding, "surrogateescape" if lenient and encoding.startswith("utf-8") else "strict")
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:

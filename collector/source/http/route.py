@@ -83,6 +83,8 @@ def _pool(url: str, proxy: str | None, verify: bool | str | None, concurrency: i
     try:
         made = adapter.get_connection_with_tls_context(bare, verify, {"all": proxy} if proxy else {})
         adapter.cert_verify(made, url, verify, None)  # type: ignore[no-untyped-call]
+        if not os.path.isfile(getattr(made, "ca_certs", None) or __file__):
+            raise OSError("a pipe or a device, which may never end")
     except (OSError, ValueError, HTTPError) as error:
         raise ConfigurationError(f"{_bundle_variable()} cannot be used: {verify}") from error
     return cast(HTTPConnectionPool, made)
