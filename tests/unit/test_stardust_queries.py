@@ -198,6 +198,15 @@ def test_a_refused_answer_s_reason_is_one_short_line() -> None:
     assert len(fault.text) < 300
 
 
+def test_a_refused_answer_names_the_engine_s_error_and_doubts_no_url_then() -> None:
+    body = '{"error":{"root_cause":[{"type":"index_closed_exception","reason":"closed","index":"a"}]},"status":400}'
+    assert refusal("status 400", 400, body).text == "status 400: index_closed_exception: closed"
+    body = '{"error":{"type":"index_not_found_exception","reason":"no such index [a]"},"status":404}'
+    doubt = "status 404; is STARDUST_URL right?"
+    assert refusal(doubt, 404, body).text == "status 404: index_not_found_exception: no such index [a]"
+    assert refusal(doubt, 404, "<html>").text == doubt
+
+
 def test_every_query_is_one_that_elasticsearch_and_opensearch_share() -> None:
     for body in (queries.points([queries.Clause(AT, AT + 1, (TRAFFIC,), ["a::b"])]), queries.listing(AT), queries.newest(AT)):
         query = json.loads(body)

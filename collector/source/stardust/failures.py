@@ -76,10 +76,17 @@ def hits_of(answer: Any) -> list[Any] | Fault:
 def refusal(message: str, status: int, text: str) -> Fault:
     """What an answer with another status means; `text` is its body, in which an engine says why."""
     smaller = status in TOO_MUCH_STATUSES or any(word in text for word in TOO_MUCH)
-    _, _, rest = text.partition('"reason":"')
-    reason = printable(rest.partition('"')[0], SHOWN_CHARACTERS)
-    return Fault(f"{message}: {reason}" if reason else message, smaller)
+    kind, reason = (_first(text, key) for key in ("type", "reason"))
+    # an engine that names the type of its error is where the URL says, so `message` need not ask; "closed" says little without it
+    parts = (f"status {status}" if kind else message, kind, reason)
+    return Fault(": ".join(each for each in parts if each), smaller)
 
 
 def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
+
+
+def _first(text: str, key: str) -> str:
+    """The first text of that name in a body that need not be whole."""
+    _, _, rest = text.partition(f'"{key}":"')
+    return printable(rest.partition('"')[0], SHOWN_CHARACTERS)
