@@ -74,6 +74,8 @@ class SeriesStates:
                 if state.checkpoint_ms != checkpoint_ms:
                     state = SeriesState(checkpoint_ms, most_ms=state.most_ms, turn=state.turn)
                 state.active, state.reached_ms = row.active, None
+                if state.settled_ms is None and checkpoint_ms is not None and checkpoint_ms >= settled_ms:
+                    state.settled_ms = settled_ms  # nothing is due: answered up to there before a restart
                 self._states[series] = state
 
     def choose(self, spans: Iterable[Span]) -> list[Span]:

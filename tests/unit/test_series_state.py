@@ -193,3 +193,10 @@ def test_a_series_that_comes_from_its_rest_is_not_behind_before_it_is_answered()
     assert cycles.states.reached() == {}
     cycles.states.answered(cycles.states.window(chosen[0]), settled_ms, had_points=False)
     assert cycles.states.reached()[RecordType.TRAFFIC].worst_ms == settled_ms
+
+
+def test_a_series_with_nothing_due_after_a_restart_counts_as_answered_up_to_the_settled_end() -> None:
+    for checkpoint_ms, counted in [(NOW_MS - 1, []), (NOW_MS, [(NOW_MS, NOW_MS)]), (None, [])]:
+        cycles = Cycles(checkpoint_ms=checkpoint_ms)
+        cycles.begin(NOW_MS)
+        assert cycles.states.counted()[RecordType.TRAFFIC] == counted
