@@ -331,6 +331,15 @@ def test_what_is_too_much_is_asked_for_in_halves_and_fails_alone(make: Make, fau
     assert not source.outage.down
 
 
+def test_a_refusal_that_makes_it_away_is_asked_for_in_halves_too(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "FAILURES", 1)
+    source = make(8)
+    bad = source.server.index.network.resources[5]
+    refuse = FAILURES["breaker"]
+    source.server.distort = points_only(lambda body, answer: refuse(body, answer) if id_of(bad) in asked(body) else None)
+    source.check(source.take(), but={bad})
+
+
 def test_a_timeout_is_asked_for_in_halves(make: Make) -> None:
     source = make(8, timeout_s=0.3)
     slow = id_of(source.server.index.network.resources[3])

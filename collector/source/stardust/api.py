@@ -223,7 +223,7 @@ class Stardust:
             away = self._is_away()
         if away and not self._stop.is_set():
             self.outage.failed(fault.text)
-        if fault.smaller and len(group) > 1 and not away:
+        if fault.smaller and len(group) > 1:
             return Answered(again=tuple(groups.halves(group)))
         return Answered([Fetched(window, failure=fault.text, shorten=fault.shorter) for window in windows_of(group)])
 
