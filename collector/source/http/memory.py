@@ -3,7 +3,7 @@
 import threading
 import time
 
-SHARED_BYTES = 24 * 2**20
+SHARED_BYTES = 12 * 2**20
 """What all bodies together may take. Beyond it one body at a time goes on, up to its own limits."""
 FREE_BYTES = 2**18
 """What each body may take without asking, so that the usual windows of some kB never wait for each other."""
