@@ -55,7 +55,7 @@ class Cycle:
         beat: Callable[[], None] = lambda: None,
         backfill: Callable[[int, int], str] = lambda begin_ms, end_ms: f"backfill --begin {begin_ms} --end {end_ms}",
     ) -> None:
-        self._source, self._publisher, self._flow = pipeline.source, pipeline.publisher, pipeline.flow
+        self._source, self._flow = pipeline.source, pipeline.flow
         self._stop, self._counters, self._limited = pipeline.stop, pipeline.counters, pipeline.limited
         self._monotonic = pipeline.monotonic
         self._pipeline, self._store, self._rules = pipeline, store, rules
