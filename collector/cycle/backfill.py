@@ -23,7 +23,7 @@ SLICE_MS = 3_600_000
 FAILURES = 3
 """So often in a row a series may fail, the last time with the shortest window, before its slice goes on without it."""
 PAUSES_S = (2.0, 30.0)
-"""After rounds in which nothing got through: who asks again at once gets the same answer."""
+"""After rounds in which nothing got through: to ask again at once would get the same answer."""
 ROUND_S = 86_400.0
 """A round ends after a day at the latest, and with it a pause that the source asked for; what is left goes into the next."""
 MOST_REASONS = 20
@@ -70,8 +70,8 @@ class Account:
 class PastRange:
     """Publishes a range of these series; used by one thread, once.
 
-    `is_there` asks whether the source answers at all. Where nothing that got through in the same round has told it already,
-    it tells an outage, which is waited for and counts for nothing, from series at fault, which are given up in the end.
+    `is_there` asks whether the source answers at all; it is called when windows failed and nothing got through in the same
+    round. An outage is waited for and counts for nothing. While the source is there, series that fail are given up in the end.
     """
 
     def __init__(

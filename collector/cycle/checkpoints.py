@@ -57,7 +57,7 @@ class Checkpoints:
         self._table_newest_ms = table_newest_ms
 
     def ended(self, result: WindowResult, report: CycleReport) -> None:
-        """A window has its outcome; one that was answered counts when its checkpoint is written, unless that stays."""
+        """Note a window's outcome. An answered one is counted when its checkpoint is written, or at once when that stays."""
         if not result.answered:
             self._count(report, result.outcome)
             return

@@ -9,21 +9,21 @@ from collector.cycle.plan import Span
 from collector.cycle.series_state import SeriesStates
 
 SILENT_PLACES = 625
-"""Messages to expect of a series that had none when last asked. Its window may be a day long, and a whole day's places for
-each would leave a few requests in flight; should the points come after all, they take the places that they need."""
+"""Messages to expect of a series that had none when last asked. Its window may be a day long: with room for a day's points each,
+only a few requests could be in flight. Points that come after all take the room that they need."""
 
 
 class Collection:
-    """What is left of the spans; used by one thread. A series is dropped by whoever has waited for it long enough."""
+    """What is left of the spans; used by one thread. The caller drops a series that it waits for no longer."""
 
     def __init__(self, pipeline: Pipeline, states: SeriesStates, spans: Iterable[Span]) -> None:
         self._pipeline = pipeline
         self._states = states
         self.left: dict[Series, Span] = {span.series: span for span in spans}
         self.unanswered: set[Series] = set()
-        """Those whose window of the last round is not done; in the next round it comes again."""
+        """The series whose window of the last round was not answered or not confirmed; in the next round it comes again."""
         self.complete = True
-        """Whether the last round came to all of them."""
+        """Whether each window of the last round has a result."""
 
     def round(self, until: float) -> Iterator[list[WindowResult]]:
         """Ask for one window of each series that is left; yields results as they come, at least every `TICK_S`."""

@@ -1,8 +1,8 @@
-"""One pass: list, reconcile, announce, plan, fetch, publish, advance.
+"""One cycle: list, reconcile, announce, plan, fetch, publish, advance.
 
-Only the order of things stands here, and what a pass says at its end. The pure steps are functions (`reconcile`, `spans`,
+Only the order of things stands here, and what is said at its end. The pure steps are functions (`reconcile`, `spans`,
 `silence`), fetching and publishing are the pipeline's, and the three systems are behind their contracts. An outage of the store
-leaves `run` as an exception: the caller takes the lock again and starts a new pass.
+leaves `run` as an exception: the caller takes the lock again and starts a new cycle.
 """
 
 import logging
@@ -38,9 +38,9 @@ PROGRESS_S = 60.0
 
 
 class Cycle:
-    """Runs pass after pass and remembers between them what the table does not hold; used by one thread.
+    """Runs cycle after cycle and remembers between them what the table does not hold; used by one thread.
 
-    `begun` is handed each pass's report when it begins; `backfill` makes the command line that fetches a range, in ms.
+    `begun` is handed each cycle's report when the cycle begins; `backfill` makes the command line for a range in ms.
     `place` is as for SeriesStates.
     """
 
@@ -72,9 +72,9 @@ class Cycle:
         """When the log last said how far the cycle is, or when it began."""
 
     def run(self, now_ms: int, until: float) -> CycleReport:
-        """One pass at `now_ms`; no window is started after the monotonic time `until`.
+        """One cycle at `now_ms`; no window is started after the monotonic time `until`.
 
-        Raises UnavailableError and ConfigurationError of the store; what is confirmed by then is written by the next pass.
+        Raises UnavailableError and ConfigurationError of the store; what is confirmed by then is written by the next cycle.
         """
         report = CycleReport(start_ms=now_ms, settle_ms=self._rules.settle_ms, newest_ms=self._newest_ms)
         began = self._said = self._monotonic()
@@ -90,12 +90,12 @@ class Cycle:
             table = self._reconcile(listing, now_ms, report)
             if listing:
                 self._announce(listing, until, report)
-            del listing  # some 30 MB that the rest of the pass has no use for
+            del listing  # some 30 MB that the rest of the cycle has no use for
             self._collect(self._plan(table, now_ms, report), until, report)
             report.reached = self._states.reached()
             conclude(report, self._pipeline, self._states.counted(), self._announcements.left, self._rules)
         except CollectorError:
-            # what the store's outage has kept from a try or from the table
+            # windows that got no try, or whose checkpoint was not written, because of the store's outage
             report.outstanding = max(report.outstanding, report.planned - report.done)
             raise
         finally:
@@ -105,9 +105,10 @@ class Cycle:
         return self._counted(report)
 
     def forget_lately(self) -> None:
-        """What earlier passes found missing says nothing after a time in which another collector may have worked.
+        """Forget what earlier cycles noted, since another collector may have worked in between.
 
-        It may have seen the interfaces again: to retire them as of the old listing would leave a gap behind their checkpoints.
+        It may have listed a missing interface again: to retire that one as of the old listing would leave a gap behind its
+        checkpoint.
         """
         self._held = Held()
         self._history.forget()
@@ -134,8 +135,9 @@ class Cycle:
     def _after_listing(self, until: float) -> float:
         """The end of the time for windows.
 
-        A listing that lasts until the next cycle is due costs that cycle, not the windows: or else a source that takes longer
-        for it than POLL_INTERVAL, its three tries included, would never be asked for a point.
+        A listing that lasts until the next cycle is due leaves its windows the time of that cycle, or of the one after it: at
+        least half an interval. Otherwise a source whose listing takes longer than POLL_INTERVAL, its three tries included,
+        would never be asked for a point.
         """
         late_s, poll_s = self._monotonic() - until, self._rules.poll_ms / 1000
         if late_s < 0:
@@ -184,7 +186,7 @@ class Cycle:
         for results in self._pipeline.interfaces(self._announcements.due(listing), until):
             self._beat()
             if working and not self._store.holds_lock():
-                # without the lock nothing is admitted, and the rest of the cycle would go by with waiting for it
+                # without the lock nothing is admitted, and the wait for it would last until the end of the cycle
                 working = False
                 self._flow.shut()
             for resource, outcome in results:
@@ -209,7 +211,7 @@ class Cycle:
         self._states.begin(rows, now_ms, report.settled_ms)
         chosen = self._states.choose(due)
         self._say_skipped([span for span in due if self._states.skips(span)])
-        # first, since whoever watches takes the other figures for as far as this
+        # before `active`: from then on the page shows this report's figures, `reached` among them
         report.reached = self._states.reached()
         active = [row for row in rows if row.active]
         report.idle, report.active, report.untrusted = len(self._states.idle), len(active), len(table.untrusted)
@@ -254,7 +256,7 @@ class Cycle:
                     collection.drop(self._checkpoints.write(report))
                     report.reached = self._states.reached()
                 except CollectorError as error:
-                    # what is in flight lands first, so that the next cycle finds the way clear and knows what is confirmed
+                    # raised once every window in flight has its outcome: the next cycle then writes all that is confirmed
                     failure = error
                     self._flow.shut()
                 written = at

@@ -19,7 +19,7 @@ ROOM = 60_000
 """Messages between the fetch and the confirm, at the most: a few hundred bytes each. A source that asks for hundreds of windows
 in one query needs room for two of its answers."""
 POLL_S = 0.2
-"""How soon a waiter notices what nobody wakes it for: the broker's return, the end of the cycle."""
+"""How often a thread that waits looks for what does not wake it: the broker's return, the end of the cycle."""
 REFUSED_DELAYS_S = (1.0, 15.0)
 """After a refusal (a full queue) one batch at a time, after delays that grow between these."""
 
@@ -51,9 +51,9 @@ class _KeyState:
 class FlowControl:
     """Admits what is to be published; any number of threads wait here.
 
-    `patience_s` is how long in all it waits for a broker that is away (None: as long as the cycle lasts; else one that goes
-    on refusing ends the cycle too). `may_work` says whether this collector is certainly the one that works, so that one that
-    was frozen does not go on blindly.
+    `patience_s` is how long in all it waits for a broker that is away; a broker that goes on refusing then ends the cycle too.
+    None: as long as the cycle lasts. `may_work` says whether this collector certainly holds the lock: one that was frozen does
+    not publish before it knows.
     """
 
     def __init__(

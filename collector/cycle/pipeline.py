@@ -67,7 +67,7 @@ class WindowResult:
 
     @property
     def answered(self) -> bool:
-        """Whether nothing of the window is left to do but the checkpoint."""
+        """Whether the source has answered and the broker has confirmed all of it: only the checkpoint is left to do."""
         return self.outcome in (WindowOutcome.DONE, WindowOutcome.EMPTY)
 
 
@@ -91,7 +91,7 @@ class Pipeline:
     monotonic: Callable[[], float] = time.monotonic
 
     def interfaces(self, messages: Iterable[tuple[str, Message]], until: float) -> Iterator[list[tuple[str, Outcome]]]:
-        """Publish interface messages, each with its resource; none is waited for while their queue is full, points are due.
+        """Publish interface messages, each with its resource; a full queue is not waited for, since points are due.
 
         Yields resources with their message's outcome.
         """
@@ -182,7 +182,7 @@ class _Intake:
         taken, admitted = self._admitted.pop(window.series)
         selection = select(fetched.points, window)
         self._note_rejected(window, selection)
-        # of the answer no more than these is kept while its messages are in flight
+        # the functions below keep these alone, so that the answer's memory is free while its messages are in flight
         points, newest_ms, failure, shorten = len(selection.points), selection.newest_ms, fetched.failure, fetched.shorten
         self._results.expect()
 

@@ -24,7 +24,7 @@ class Span:
     skipped_from_ms: int | None = None
     """Where the series stood when it was further behind than the backlog's limit: from there to `begin_ms` is skipped."""
     superseded: bool = False
-    """As of a window."""
+    """See Window.superseded."""
 
     def window(self, most_ms: int) -> Window:
         """The first window of the span, at most that long."""
@@ -72,7 +72,7 @@ def names_to_look_up(rows: Iterable[Row], record_types: Iterable[RecordType]) ->
 
 
 def collected(rows: Iterable[Row], history: History | None = None) -> list[tuple[Row, Sequence[Row]]]:
-    """The rows that are collected, each with all that are known of its name; one with an earlier row that is active is not."""
+    """The rows that are collected, each with all known rows of its name. One with an active earlier row is not collected."""
     mine = sorted(rows, key=lambda row: row.id)
     of_table: dict[str, list[Row]] = {}
     for row in mine:
@@ -96,18 +96,15 @@ def begin_of(row: Row, record_type: RecordType, family: Iterable[Row], rules: Ru
 
 
 def first_begin(row: Row, record_type: RecordType, family: Iterable[Row], rules: Rules) -> int:
-    """Where a series begins that has no checkpoint yet: `INITIAL_LOOKBACK` before its interface was first listed.
-
-    As far as `goes_on` allows.
-    """
+    """Where a series without a checkpoint begins: `INITIAL_LOOKBACK` before its row was first listed, as `goes_on` allows."""
     begin_ms = max(FIRST_MS, row.active_from_ms - rules.lookback_ms)
     return goes_on(row.active_from_ms, begin_ms, _covered(row, record_type, family), rules)
 
 
 def goes_on(active_from_ms: int, begin_ms: int, covered: Sequence[int], rules: Rules) -> int:
-    """Where a name begins that was to begin at `begin_ms`; `covered` are the times up to which earlier rows cover it.
+    """Where a new row of a name begins, `begin_ms` by its listing; `covered` are the times up to which earlier rows cover it.
 
-    Never behind these, since no point comes twice; and right there when the name was gone for no longer than LATE_DATA, so
+    Never before these, since no point comes twice; and right there when the name was gone for no longer than LATE_DATA, so
     that a listing that flaps costs nothing.
     """
     if not covered:

@@ -1,4 +1,4 @@
-"""What is remembered of each series from cycle to cycle: up to when it was answered, who is idle, who failed, whose turn it is.
+"""What is remembered of each series from cycle to cycle: up to when it was answered, whether it is idle or failed, its turn.
 
 Kept in memory only: after a restart every series is asked again, and nothing but requests is lost.
 """
@@ -16,7 +16,7 @@ from collector.cycle.plan import SHORTEST_TRY_MS, Span
 from collector.cycle.rules import Rules
 
 PATIENCE = 2
-"""The first two empty answers change nothing."""
+"""A series is asked in each cycle until more cycles than these in a row have brought no point."""
 
 
 @dataclass(slots=True)
@@ -24,17 +24,17 @@ class SeriesState:
     """What is known of one series."""
 
     checkpoint_ms: int | None = None
-    """What its row holds; somebody who changes it wants the series asked again."""
+    """What its row holds. When it was changed in the table by hand, the series is asked again."""
     active: bool = True
     """Of an active row."""
     reached_ms: int | None = None
-    """Up to where all that came in this cycle is on the bus, in the table or not; None before that."""
+    """Where its checkpoint belongs by what this cycle has confirmed, written to the table or not; None before that."""
     answered_ms: int | None = None
     """Up to when it was answered, and what it had is confirmed."""
     settled_ms: int | None = None
     """The settled end of the cycle in which it was last asked, if it was answered up to there."""
     empty: int = 0
-    """How many cycles have answered it up to its end since the one that brought a point; -1 in that cycle."""
+    """How many cycles have answered it up to its end since the last one with a point; -1 until that one has reached the end."""
     most_ms: int | None = None
     """How long the next window may be after a failure; None: as long as the setting allows."""
     turn: int = 0
@@ -50,7 +50,8 @@ def by_chance() -> Callable[[int], int]:
 class SeriesStates:
     """The states of all series; used by the cycle's thread alone.
 
-    `place` is a row's place among those of one turn: by chance, so that restarts and cycles that are cut short starve nobody.
+    `place` orders the rows that were last asked in the same cycle. It differs from start to start, so that restarts and cycles
+    that are cut short do not always leave out the same ones.
     """
 
     def __init__(self, rules: Rules, place: Callable[[int], float] | None = None) -> None:
@@ -79,10 +80,10 @@ class SeriesStates:
                 self._states[series] = state
 
     def choose(self, spans: Iterable[Span]) -> list[Span]:
-        """The spans to ask for in this cycle, those that got no turn before first; without those that are `idle`.
+        """The spans to ask for in this cycle, those that were not asked for the longest time first; without the `idle` series.
 
-        A series that was already answered up to this end as of this settled time is in neither. One that a later row of its
-        name supersedes does not rest: what it lacks may have come together with the newer points, and then it is over.
+        A series that was already answered up to this settled end is neither chosen nor idle. One that a later row of its name
+        supersedes is never idle: its last points may have come together with the newer ones, and then it is done.
         """
         chosen: list[tuple[int, float, Span]] = []
         idle: set[Series] = set()
@@ -173,7 +174,7 @@ class SeriesStates:
         return min(1 << min(state.empty - PATIENCE, 30), max(1, self._rules.idle_backoff_ms // self._rules.poll_ms))
 
     def _comes_from_rest(self, state: SeriesState) -> bool:
-        """Whether it has rested until this cycle, in which it was not answered yet: it is not behind, it was not asked."""
+        """Whether it was idle until this cycle and was not answered in it yet. It does not count as behind: it was not asked."""
         return self._every(state) > 1 and not self.talks(state.checkpoint_ms) and state.settled_ms != self._settled_ms
 
     def _rests(self, series: Series, state: SeriesState) -> bool:
@@ -182,6 +183,6 @@ class SeriesStates:
         every = self._every(state)
         if every == 1 or self._settled_ms - state.settled_ms >= every * self._rules.poll_ms:
             return False
-        # its own place among the cycles, by its name, so that the idle ones do not all come at once
+        # in which of the cycles is a matter of its name, so that the idle ones do not all come at once
         place = zlib.crc32(f"{series.name}{series.record_type}".encode())
         return (round(self._now_ms / self._rules.poll_ms) - place) % every != 0
