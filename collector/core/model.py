@@ -18,7 +18,7 @@ LAST_MS = 10**13 - 1
 MAX_RESOURCE_LENGTH = 128
 """The table's `name` is varchar(128)."""
 GRID_MS = 30_000
-"""Netbeam's points stand on a grid of 30 s."""
+"""The points of both sources stand on a grid of 30 s."""
 
 JsonObject = dict[str, Any]
 
@@ -27,14 +27,14 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
 class RecordType(enum.StrEnum):
-    """What Netbeam measures of an interface; the value is its name in URLs, in messages and in the table."""
+    """What is measured of an interface; the value is its name in URLs, in messages and in the table."""
 
     TRAFFIC = "traffic"
     ERRORS = "errors"
     DISCARDS = "discards"
 
     __hash__ = str.__hash__
-    """Of a key of every look-up; `Enum` has one of its own in Python."""
+    """Every look-up has a record type in its key, and the `__hash__` of `Enum` is slow, being Python."""
 
 
 def is_time(ms: object) -> bool:
@@ -51,7 +51,7 @@ def iso(ms: int) -> str:
 def resource_fault(resource: object) -> str | None:
     """Why this cannot be collected as an interface's identity, or None when it can.
 
-    A resource is a relative path below Netbeam's base URL, so whatever would leave that path or cut it is refused.
+    A resource is a relative path below Netbeam's base URL, with Stardust too: what would leave that path or cut it is refused.
     """
     if not isinstance(resource, str):
         return "no resource" if resource is None else f"resource is {type(resource).__name__}, not text"
@@ -98,13 +98,13 @@ class Series(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What is asked of Netbeam in one request: a series from `begin_ms` up to, not including, `end_ms`."""
+    """What is asked of the source at once of one series: from `begin_ms` up to, not including, `end_ms`."""
 
     series: Series
     begin_ms: int
     end_ms: int
     superseded: bool = False
-    """Of a retired row, and a later row of its name has had points: what is still missing here is not waited for."""
+    """The row is retired, and a later row of its name has had points: points that are missing here are not waited for."""
 
     def __post_init__(self) -> None:
         if not (is_time(self.begin_ms) and is_time(self.end_ms) and self.begin_ms < self.end_ms):
@@ -112,7 +112,7 @@ class Window:
 
     @property
     def grid_points(self) -> int:
-        """How many points of Netbeam's grid the window can hold, at the most."""
+        """How many points of the grid the window can hold, at the most."""
         return (self.end_ms - self.begin_ms) // GRID_MS + 1
 
 
@@ -184,13 +184,13 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Netbeam's list of interfaces: the usable ones by resource, first come first kept; the others with their fault."""
+    """The source's list of interfaces: the usable ones by resource, first come first kept; the others with their fault."""
 
     time_ms: int
     interfaces: Mapping[str, JsonObject]
     skipped: tuple[str, ...] = ()
     clock_ahead_s: float = 0.0
-    """How far our clock is ahead of Netbeam's (negative: behind); 0 when Netbeam did not say."""
+    """How far our clock is ahead of the source's (negative: behind); 0 when the source did not say."""
 
     def __post_init__(self) -> None:
         if not is_time(self.time_ms):
