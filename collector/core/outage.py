@@ -35,8 +35,8 @@ class Outage:
     def failed(self, error: str | CollectorError, *, starting: bool = False) -> None:
         """It cannot be used, for this reason; call it at each failed try.
 
-        A refusal at the start has no line here: the program ends by it, and says it then. `starting` says that this is
-        still the start, although it could be used.
+        A refusal at the start has no line here: the program ends by it, and says it then. `starting`: this still counts as
+        the start, although the dependency has been usable once.
         """
         with self._lock:
             at = self._monotonic()

@@ -48,7 +48,7 @@ class ReasonKind(enum.Enum):
     FAILURE = "failure"
     """The cycle as a whole has failed."""
     DEPENDENCY = "dependency"
-    """So it has, because of an outage, which has log lines of its own."""
+    """The cycle as a whole has failed because of an outage, which has log lines of its own."""
     NO_TRY = "no try"
     """Windows that were due and got no try."""
     LEFT = "left"
