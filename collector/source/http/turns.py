@@ -59,7 +59,7 @@ class Turns:
         """Wait for the rate alone; returns at once after a stop."""
         if not self._distance_s:
             return
-        with self._lock:  # held while waiting: who is late must not come close to the next one
+        with self._lock:  # held while waiting: a request that is late must not come close to the next one
             while (wait_s := self._last + self._distance_s - time.monotonic()) > 0 and not self._stop.wait(wait_s):
                 pass
             self._last = time.monotonic()

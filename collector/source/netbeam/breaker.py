@@ -5,7 +5,8 @@ FAILURES = 20
 ALONE_FAILURES = 5
 """So many of those that are then asked one at a time fail too before it counts as away."""
 DEVICE_FAILURES = 5
-"""So many windows of a device fail in a row before its others come last, and count no more where others were answered."""
+"""So many windows of a device fail in a row before the rest of them are asked last. Where the source has answered for
+other devices, its failures then count no more."""
 
 
 class Breaker:
@@ -18,7 +19,7 @@ class Breaker:
 
     def __init__(self) -> None:
         self._failures = 0
-        """That count, in a row; in doubt those alone count whose window was asked alone."""
+        """Windows that failed in a row; while the source is in doubt, only those that were asked alone count."""
         self._device_failures: dict[str, int] = {}
         """Windows that failed in a row, by device; kept from batch to batch."""
         self._answered = False
@@ -30,7 +31,7 @@ class Breaker:
 
     @property
     def away(self) -> bool:
-        """Whether to do so at growing intervals only, until one succeeds."""
+        """Whether to ask for one window at growing intervals only, until one succeeds."""
         return self._failures >= FAILURES + ALONE_FAILURES
 
     def begin(self) -> None:

@@ -21,7 +21,7 @@ LATE_S = 0.5
 _LOOK_S = 0.25
 
 Asked = tuple[Fetched, object]
-"""What came for a window; the object is kept until it has been delivered, and with it the memory that it was admitted to."""
+"""What came for a window; the object is kept until that has been delivered, since the answer's memory is reserved by it."""
 Ask = Callable[[Window, bool, float], Asked | None]
 """Asks for a window; the flag says whether to try only once, the time is the batch's `until`. None comes back when the
 source may not be asked any more in this batch: it wants a pause, or the collector stops."""

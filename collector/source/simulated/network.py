@@ -1,6 +1,6 @@
 """A network that exists only here: its interfaces, and the points that each of them has at any time.
 
-Everything is a function of the seed, the interface and the time, so that who was served can be compared with what there was.
+Everything is a function of the seed, the interface and the time, so that what was received can be compared with what there was.
 """
 
 import csv

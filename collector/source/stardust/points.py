@@ -17,7 +17,7 @@ _NUMBERS: tuple[type, ...] = (int, float)
 _MOST = 2.0**68
 """A number beyond this is no counter's; thirty times what a point can hold is within it."""
 ASKED_FOR = 3
-"""Fields of a document that has no dots in their names: `start`, `meta` and `values`."""
+"""How many fields a document has when no name of them has a dot: `start`, `meta` and `values`."""
 DEEPEST = 8
 """Levels of a document that are looked at; what is read lies on the fourth at the most."""
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -34,7 +34,7 @@ class Documents:
     dropped: list[str] = field(default_factory=list)
     """A line for each document that has no series, or no usable start."""
     nobody_s: int = 0
-    """How many of these may be of any interface that was asked for."""
+    """How many of these say of no interface at all: any that was asked for may be theirs."""
 
 
 def sorted_out(hits: Iterable[Any], wanted: Collection[str]) -> Documents:
