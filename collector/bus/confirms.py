@@ -9,7 +9,7 @@ from collector.core.contracts import Batch, Outcome
 from collector.core.model import Message
 
 FULL = 1 << 15
-"""Messages in flight from which on there is no limit: more than the flow control ever lets through."""
+"""A limit of so many messages in flight, or more, is none."""
 MOST_IN_A_ROW = 10
 """Messages that are given up before one is confirmed. A broker that refuses more than that refuses everything."""
 

@@ -126,7 +126,7 @@ class Connection:
 
     @contextmanager
     def _neighbour(self) -> Iterator[None]:
-        """Around every call of pika's: whatever it raises, of whatever type, is the broker's doing and an outage."""
+        """Around every call into pika: whatever that raises, of whatever type, is the broker's doing and becomes an outage."""
         try:
             yield
         except Exception as error:

@@ -68,7 +68,7 @@ class MysqlStore(TableStore):
         self._lock_name = lock_name(settings.database, share)
         self._session: Session | None = None
         self._lock_was_asked = False
-        """Somebody stands by, or has worked: what is refused then ends nobody."""
+        """Once it was, this is a standby, or has worked: a refusal is an outage, and no longer ends the program."""
         self._proven_at = -math.inf
         self._closed = threading.Event()
         self._keeper: threading.Thread | None = None

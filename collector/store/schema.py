@@ -24,8 +24,8 @@ PROBES = {
     "SELECT '', '', '', NULL, NULL, NULL, NULL FROM DUAL WHERE 1 = 0",
     "UPDATE": f"UPDATE {sql.NAME} SET {', '.join(f'{each} = NULL' for each in sql.COLUMNS[4:])}, status = '' WHERE 1 = 0",  # noqa: S608
 }
-"""By the right that each needs: what MySQL refuses like any other one where that is missing, or where the server is
-read-only, and what else changes nothing."""
+"""By the right: a statement that needs it and changes nothing. MySQL refuses it where the right is missing, or the
+server is read-only."""
 CREATE_PROBE = f"CREATE TABLE {sql.NAME} (id int, id int)"
 """Can never come to be, with two columns of one name; the right to create is looked at first."""
 

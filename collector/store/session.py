@@ -27,7 +27,7 @@ ROWS_AT_ONCE = 1000
 """How many rows of a long answer are in memory as they came."""
 
 SETTINGS = (
-    # whoever is frozen or cut off, in the middle of an answer too, loses the session and the lock within 20 s
+    # a collector that is frozen or cut off, in the middle of an answer too, loses session and lock within 20 s
     "SET SESSION wait_timeout = 20, net_read_timeout = 10, net_write_timeout = 10",
     # somebody's open transaction has to show as error 1205, before TIMEOUT_S takes it for a frozen server
     "SET SESSION innodb_lock_wait_timeout = 1, lock_wait_timeout = 1",
