@@ -33,7 +33,7 @@ DEMO_INTERFACES = 12
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's own passes over help and a version that could not be written, and knows no log."""
+    """argparse's own would ignore that help or a version could not be written, and knows no log."""
 
     def _print_message(self, message: str, file: Any = None) -> None:
         (file or sys.stderr).write(message)

@@ -164,7 +164,7 @@ class Backfill:
         self._report(account, way.flow.unroutable)
         silent = f"; {len(series) - len(account.heard):,} of {len(series):,} series had none"
         if account.left_from_ms is not None:
-            silent = ""  # who was not asked for all of it may have had some
+            silent = ""  # a series that was not asked for the whole range may have had some
         took = duration(time.monotonic() - began)
         self._say(f"Published {counted(account.points, 'point')} of {counted(len(names), 'interface')} in {took}{silent}.")
         return account

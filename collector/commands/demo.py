@@ -108,7 +108,7 @@ def _say_what_comes(interfaces: int, cycles: int | None, port: int) -> None:
 
 
 def _say(*lines: str) -> None:
-    """For the person, not for who reads the messages."""
+    """For the person: on stderr, since stdout is for the messages."""
     print(*lines, sep="\n", file=sys.stderr, flush=True)
 
 

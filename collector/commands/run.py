@@ -37,7 +37,7 @@ SHOWN_REASONS = 3
 def run(
     config: Config, *, once: bool = False, sqlite: str | None = None, to_stdout: bool = False, env_file: str | None = None
 ) -> int:
-    """Collect, for ever or one cycle; the exit code. Who is killed leaves no last line in the log."""
+    """Collect, for ever or one cycle; the exit code. A kill -9 leaves no last line in the log."""
     stop = Stop()
     signals.install(stop)  # before the first line of the log, which may hang
     identity = wiring.identity(config, sqlite)
