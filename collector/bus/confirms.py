@@ -17,12 +17,11 @@ MOST_IN_A_ROW = 10
 class Delivery:
     """A batch on its way, in one part or more, and what is known of its outcome."""
 
-    __slots__ = ("batch", "confirmed", "given_up", "parts", "refused", "returned", "unacceptable")
+    __slots__ = ("batch", "confirmed", "given_up", "refused", "returned", "unacceptable", "unsettled_parts")
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
-        self.parts = 1
-        """Those that are not settled."""
+        self.unsettled_parts = 1
         self.confirmed = self.returned = self.refused = self.unacceptable = self.given_up = False
 
     @property
@@ -56,7 +55,7 @@ class Part:
         """Keep so many messages; returns a part with the rest."""
         rest = Part(self.delivery, self.messages[messages:])
         self.messages = self.messages[:messages]
-        self.delivery.parts += 1
+        self.delivery.unsettled_parts += 1
         return rest
 
     def settle(self, tag: int, refused: bool) -> bool:
@@ -111,10 +110,14 @@ class Confirms:
         self._sent: list[Part] = []
         self._waiting: deque[Part] = deque()
         self._last_tag = 0
-        self._repeated = 0  # the last tag of what had been pending when the channel began
+        self._repeated = 0
+        """The last tag of what had been pending when the channel began."""
         self._limit = FULL
-        self._room = 0  # of a limited lot, what may still be sent
-        self._may_give_up = 0  # messages, before the next confirm
+        """Of the next lot, messages in flight at the most."""
+        self._room: int | None = None
+        """How many messages may still be sent before those in flight are settled; None: there is no limit."""
+        self._may_give_up = 0
+        """How many messages may be given up before the next confirm."""
 
     def add(self, batch: Batch) -> None:
         """Let a batch wait to be sent."""
@@ -139,7 +142,7 @@ class Confirms:
         """What is to be sent next, which counts as sent now; None when nothing waits, or nothing may be sent yet."""
         if not self._waiting:
             return None
-        if self._limit < FULL and not self._make_room():
+        if self._room is not None and not self._make_room(self._room):
             return None
         part = self._waiting.popleft()
         part.send(self._last_tag + 1)
@@ -147,16 +150,19 @@ class Confirms:
         self._sent.append(part)
         return part
 
-    def _make_room(self) -> bool:
+    def _make_room(self, room: int) -> bool:
         """Cut what waits first to what the limit allows; False when the lot that is in flight has to be settled before."""
         if not self._sent:
-            self._room = self._limit
+            if self._limit >= FULL:
+                self._room = None
+                return True
+            room = self._limit
             self._limit *= 2  # for the next lot; a fault in this one goes by what was in flight
-        if not self._room:
+        if not room:
             return False
-        if len(self._waiting[0].messages) > self._room:
-            self._waiting.insert(1, self._waiting[0].split(self._room))
-        self._room -= len(self._waiting[0].messages)
+        if len(self._waiting[0].messages) > room:
+            self._waiting.insert(1, self._waiting[0].split(room))
+        self._room = room - len(self._waiting[0].messages)
         return True
 
     def settle(self, tag: int, multiple: bool, refused: bool) -> list[Delivery]:
@@ -186,11 +192,11 @@ class Confirms:
         through = []
         for part in settled:
             delivery = part.delivery
-            delivery.parts -= 1
+            delivery.unsettled_parts -= 1
             delivery.confirmed = True
             delivery.returned |= part.returned
             delivery.refused |= part.refused
-            if not (delivery.parts or delivery.given_up):
+            if not (delivery.unsettled_parts or delivery.given_up):
                 through.append(delivery)
         return through
 
@@ -216,7 +222,8 @@ class Confirms:
         Returns that message, when it was alone, and the batches that are through with it.
         """
         in_flight = sum(len(part.messages) for part in self._sent)
-        self._limit = max(1, in_flight // 2)
+        self._limit = max(1, min(in_flight, FULL) // 2)  # with more in flight than FULL half of it would be no limit
+        self._room = 0
         if in_flight != 1:
             return None, []
         part = self._sent.pop()
@@ -226,13 +233,13 @@ class Confirms:
         verdict = Verdict(
             part.messages[0], delivery.batch.routing_key, Outcome.UNACCEPTABLE if self._may_give_up else Outcome.REFUSED
         )
-        delivery.parts -= 1
+        delivery.unsettled_parts -= 1
         if not self._may_give_up:
             delivery.refused = True
             return verdict, self._refuse_all(delivery)
         self._may_give_up -= 1
         delivery.unacceptable = True
-        return verdict, [] if delivery.parts else [delivery]
+        return verdict, [] if delivery.unsettled_parts else [delivery]
 
     def _refuse_all(self, first: Delivery) -> list[Delivery]:
         """Withdraw a batch, and all that waits under its routing key."""

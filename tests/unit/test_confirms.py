@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from collector.bus.confirms import MOST_IN_A_ROW, Confirms, Delivery
+from collector.bus.confirms import FULL, MOST_IN_A_ROW, Confirms, Delivery
 from collector.core.contracts import Batch, Outcome
 from collector.core.model import Message
 
@@ -330,6 +330,18 @@ def test_a_bad_message_that_was_withdrawn_is_looked_for_no_further() -> None:
     sent(confirms, 1)
     confirms.give_up()
     assert confirms.find_fault() == (None, [])
+
+
+@pytest.mark.parametrize("in_flight", [FULL, FULL + 1, 2 * FULL, 2 * FULL + 1])
+def test_of_more_messages_than_any_limit_the_next_lot_is_half_a_limit(in_flight: int) -> None:
+    confirms = Confirms()
+    sent(confirms, in_flight)
+    confirms.find_fault()
+    confirms.restart()
+    part = confirms.send_next()
+    assert part is not None
+    assert len(part.messages) == FULL // 2
+    assert confirms.send_next() is None
 
 
 def test_a_batch_in_pieces_is_told_once_when_it_is_withdrawn() -> None:
