@@ -6,18 +6,17 @@ from collections.abc import Sequence
 from collector.core.contracts import Fetched, Intake
 from collector.core.counters import Count, Counters
 from collector.core.errors import AnswerError, CollectorError, UnavailableError
-from collector.core.model import JsonObject, Listing, Window, is_time, iso, resource_fault
+from collector.core.model import JsonObject, Listing, Window, resource_fault
 from collector.core.outage import Outage
 from collector.core.shutdown import Stop
 from collector.core.text import printable
 from collector.source.http.body import Limits, json_kind
-from collector.source.http.client import OK, TRIES, Answer, HttpClient, RefusedError, in_full, quoted
+from collector.source.http.client import OK, TRIES, HttpClient, RefusedError, in_full, quoted
+from collector.source.http.listing_rules import MOST_ENTRIES, compare_clocks, latest_ms
 from collector.source.http.turns import NotAskedError
 from collector.source.netbeam.workers import Asked, Workers
 
 LISTING = Limits(64 * 2**20, any_bytes=True)
-MOST_ENTRIES = 200_000
-"""Of a listing: twenty times ESnet's."""
 POINTS_BYTES = 8 * 2**20
 POINTS_PER_STEP = 40
 """More of them for each step of the grid is no answer to what was asked for, and would fill the memory."""
@@ -32,8 +31,6 @@ NO_POINTS = OK | {204, 404}
 """Statuses that mean "no points in this window", besides 200 with an empty body."""
 SHOWN_CHARACTERS = 80
 """Of a faulty entry's resource, in a warning."""
-MOST_CLOCKS_APART_MS = 86_400_000 + 60_000
-"""A day, and the minute that clocks may differ by: a listing that is dated further from our clock gives no row its times."""
 
 
 class Netbeam:
@@ -86,17 +83,14 @@ class Netbeam:
             raise AnswerError(in_full(error)) from error
         if not self._workers.away:
             self.outage.ended()
-        time_ms, clock_ahead_s = _compare_clocks(answer, now_ms, began)
+        time_ms, clock_ahead_s = compare_clocks(answer.server_ms, now_ms, began)
         interfaces, skipped, doubles = _usable(answer.value, answer.beginning)
         self._counters.add(Count.LISTING_ENTRIES_SKIPPED, doubles)
         return Listing(time_ms, interfaces, tuple(skipped), clock_ahead_s)
 
     def latest_ms(self, now_ms: int) -> int:
         """`now_ms`, or Netbeam's clock as last seen and counted on since, when that is earlier."""
-        if self._client.last_seen is None:
-            return now_ms
-        server_ms, at = self._client.last_seen
-        return min(now_ms, server_ms + int((time.monotonic() - at) * 1000))
+        return latest_ms(now_ms, self._client.last_seen)
 
     def fetch(self, windows: Sequence[Window], intake: Intake, until: float) -> None:
         """See contracts.Source; the order is as given but for the breaker's exceptions."""
@@ -126,17 +120,6 @@ class Netbeam:
             return None
         except CollectorError as error:
             return Fetched(window, failure=str(error)), None
-
-
-def _compare_clocks(answer: Answer, now_ms: int, began: float) -> tuple[int, float]:
-    """The listing's time, and how many seconds our clock is ahead of Netbeam's. Raises AnswerError when they are days apart."""
-    if not is_time(now_ms):
-        raise AnswerError(f"our clock is wrong, is NTP running? It says {now_ms} ms since 1970")
-    if answer.server_ms is None:
-        return now_ms, 0.0
-    if abs(answer.server_ms - now_ms) > MOST_CLOCKS_APART_MS or not is_time(answer.server_ms):
-        raise AnswerError(f"listing is dated {iso(answer.server_ms)}, more than a day from our clock, {iso(now_ms)}")
-    return min(now_ms, answer.server_ms), now_ms / 1000 + (time.monotonic() - began) - answer.server_ms / 1000
 
 
 def _most_points(steps: int) -> int:

@@ -11,11 +11,12 @@ from collector.core.contracts import Fetched, Intake
 from collector.core.counters import Count, Counters
 from collector.core.errors import AnswerError, CollectorError, UnavailableError
 from collector.core.limited_log import LimitedLog
-from collector.core.model import JsonObject, Listing, Window, is_time
+from collector.core.model import JsonObject, Listing, Window
 from collector.core.outage import Outage
 from collector.core.shutdown import Stop
 from collector.source.http.body import TooLargeError
 from collector.source.http.client import TRIES, Answer
+from collector.source.http.listing_rules import check_our_clock, compare_clocks, latest_ms
 from collector.source.http.turns import NotAskedError
 from collector.source.stardust import groups, queries
 from collector.source.stardust.failures import Fault, hits_of, total_of
@@ -33,8 +34,6 @@ MOST_OF_ONE = 100_000
 """Documents of one interface at once, in halves of its time: more would fill the memory with their points."""
 PROBE_FIRST_S, PROBE_MOST_S = 1.0, 30.0
 """Between two queries while it is away."""
-MOST_CLOCKS_APART_MS = 86_400_000
-"""A listing that is dated further from our clock gives no row its times."""
 
 
 class Stardust:
@@ -75,17 +74,12 @@ class Stardust:
         if not self._is_away():
             self.outage.ended()
         self._density.forget_all_but(interfaces)
-        if server_ms is None:
-            return Listing(now_ms, interfaces, skipped)
-        if abs(server_ms - now_ms) > MOST_CLOCKS_APART_MS:
-            raise AnswerError("the listing is dated more than a day from our clock, is NTP running?")
-        ahead_s = now_ms / 1000 + (time.monotonic() - began) - server_ms / 1000
-        return Listing(min(now_ms, server_ms), interfaces, skipped, ahead_s)
+        time_ms, clock_ahead_s = compare_clocks(server_ms, now_ms, began)
+        return Listing(time_ms, interfaces, skipped, clock_ahead_s)
 
     def _listed(self, now_ms: int) -> tuple[dict[str, JsonObject], tuple[str, ...], int | None]:
         """The interfaces by resource, a line for each that cannot be collected, and the server's clock if it told."""
-        if not is_time(now_ms):
-            raise AnswerError(f"our clock is wrong, is NTP running? It says {now_ms} ms since 1970")
+        check_our_clock(now_ms)  # the query has it
         entries, server_ms = self._pages.read(now_ms)
         interfaces: dict[str, JsonObject] = {}
         skipped: list[str] = []
@@ -110,10 +104,7 @@ class Stardust:
 
     def latest_ms(self, now_ms: int) -> int:
         """`now_ms`, or Stardust's clock as last seen and counted on since, when that is earlier; mostly it does not tell."""
-        if self._search.client.last_seen is None:
-            return now_ms
-        server_ms, at = self._search.client.last_seen
-        return min(now_ms, server_ms + int((time.monotonic() - at) * 1000))
+        return latest_ms(now_ms, self._search.client.last_seen)
 
     def fetch(self, windows: Sequence[Window], intake: Intake, until: float) -> None:
         """See contracts.Source; the record types of an interface are asked for together."""
@@ -157,8 +148,7 @@ class Stardust:
 
     def _asked(self, group: Group, until: float) -> Answered:
         answer = self._search.ask(queries.points(groups.clauses(group)), until, 1 if self._is_away() else TRIES)
-        latest_ms = max(each.end_ms for each in group)
-        if answer.server_ms is not None and answer.server_ms < latest_ms:
+        if answer.server_ms is not None and answer.server_ms < max(each.end_ms for each in group):
             # our clock is ahead, and no listing said so: points that nobody has yet must not be taken for missing
             raise FaultError(Fault("our clock is ahead of Stardust's, is NTP running?"))
         total = total_of(answer.value)

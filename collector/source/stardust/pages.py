@@ -8,6 +8,7 @@ from typing import Any
 from collector.core.errors import AnswerError
 from collector.core.model import JsonObject
 from collector.source.http.client import Answer
+from collector.source.http.listing_rules import MOST_ENTRIES
 from collector.source.stardust import queries
 from collector.source.stardust.listing import interface_of
 from collector.source.stardust.points import nested
@@ -17,8 +18,6 @@ Entry = JsonObject | str
 """An interface object, or a line that says why there is none."""
 FIRST_BORDERS = ("e", "l", "o")
 """Part ESnet's interfaces in four, about."""
-MOST_ENTRIES = 200_000
-"""Of a listing: twenty times ESnet's."""
 MOST_TEXT = 64 * 2**20
 """Characters that all entries together may have: what Netbeam's listing may have bytes. ESnet's have some three million."""
 
