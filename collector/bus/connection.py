@@ -4,6 +4,7 @@ pika's callbacks only note what happened, and `act` deals with it between two tu
 callback would pose as a lost connection, and a channel opened in one waits for ever.
 """
 
+import logging
 import random
 import time
 from collections import deque
@@ -22,6 +23,8 @@ from collector.core.errors import CollectorError, ConfigurationError, NoExchange
 from collector.core.model import Message
 from collector.core.outage import Outage
 from collector.core.text import printable
+
+log = logging.getLogger(__name__)
 
 ACCESS_REFUSED = 403
 FAULT_DELAY_S = 0.02
@@ -80,14 +83,14 @@ class Connection:
 
     def turn(self) -> None:
         """One turn of pika's loop: reads, writes and timers; at most as long as the next timer is away."""
-        with self._neighbour():
+        with self._pika_errors_as_outage():
             self.loop.turn()
 
     def publish(self, routing_key: str, messages: Sequence[Message]) -> None:
         """Hand messages to the socket; to be called only while that is `usable`."""
         if self.connection is not None and self.channel is not None:
             frames = self.channel.frames(routing_key, messages)
-            with self._neighbour():
+            with self._pika_errors_as_outage():
                 self.connection.write(frames)
 
     @property
@@ -125,11 +128,12 @@ class Connection:
             self._drop("no answer in time")
 
     @contextmanager
-    def _neighbour(self) -> Iterator[None]:
-        """Around every call into pika: whatever that raises, of whatever type, is the broker's doing and becomes an outage."""
+    def _pika_errors_as_outage(self) -> Iterator[None]:
+        """Around every call into pika. What it raises, of whatever type, is taken to be the broker's doing."""
         try:
             yield
         except Exception as error:
+            log.debug("RabbitMQ: unforeseen error in pika", exc_info=True)  # or the bug is ours
             self._drop(printable(f"the broker behaves as none does: {type(error).__name__} {error}", 200))
 
     # Connecting: a round tries every host once, and a delay follows a round without success.
@@ -147,7 +151,7 @@ class Connection:
         except ConfigurationError as error:
             self._not_connected(error)
             return
-        with self._neighbour():
+        with self._pika_errors_as_outage():
             self.connection = BrokerConnection(
                 wanted,
                 on_open_callback=self._noting(self._opened),
@@ -199,7 +203,7 @@ class Connection:
         self.heard()
         if self.connection is None or not self.connection.is_open:
             return  # its closing is noted already
-        with self._neighbour():
+        with self._pika_errors_as_outage():
             found, closed = self._noting(self._exchange_found), self._noting(self._channel_closed)
             self.channel = ConfirmChannel(self.connection, self._exchange, declare, self._settings.mandatory, found, closed)
 
@@ -258,7 +262,7 @@ class Connection:
         """Drop the connection without a word to the broker."""
         connection, self.connection = self.connection, None
         if connection is not None and not connection.is_closed:
-            with self._neighbour():
+            with self._pika_errors_as_outage():
                 connection.abort()
 
     def end(self, until: float) -> None:

@@ -1,5 +1,6 @@
 """What both stores do alike: read and write the table by the statements of `sql`, and tell the outage how that went."""
 
+import logging
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -13,6 +14,8 @@ from collector.core.outage import Outage
 from collector.core.shutdown import Stop
 from collector.store import sql
 from collector.store.sql import Dialect, Execute, Result
+
+log = logging.getLogger(__name__)
 
 MOST_ROWS = 400_000
 """Of one cycle: twice the interfaces that a listing may have, and what keeps the memory within 250 MB."""
@@ -85,6 +88,7 @@ class TableStore(ABC):
                 self._failed(error)
                 raise
             except Exception as error:  # what the driver's parser, or ours, raises at an answer that no database gives
+                log.debug("%s: answer that cannot be used", self.outage.dependency, exc_info=True)  # or the bug is ours
                 unusable = self._unusable(f"its answer cannot be used: {type(error).__name__}")
                 self._failed(unusable)
                 raise unusable from error

@@ -1,5 +1,6 @@
 """What every store promises (contracts.Store), on MariaDB, on MySQL 5.6 and on an SQLite file."""
 
+import logging
 import sqlite3
 import threading
 import time
@@ -276,14 +277,17 @@ def test_rows_that_cannot_be_trusted_are_read_apart(store: Store, place: Place) 
     assert ["999" in found.untrusted[0].reason, "a day ahead" in found.untrusted[1].reason] == [True, True]
 
 
-def test_a_row_that_nothing_can_read_is_an_outage(new_store: NewStore, place: Place) -> None:
+def test_a_row_that_nothing_can_read_is_an_outage_with_its_traceback_at_debug(
+    new_store: NewStore, place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
     place.sql(f"CREATE TABLE esnet_interfaces ({', '.join(f'{name} varchar(128)' for name in sql.COLUMNS)})")
     place.sql("INSERT INTO esnet_interfaces (id, name) VALUES ('seven', 'devices/a')")
     store = new_store()
     store.open()
-    with pytest.raises(UnavailableError, match="its answer cannot be used: ValueError"):
+    with caplog.at_level(logging.DEBUG), pytest.raises(UnavailableError, match="its answer cannot be used: ValueError"):
         store.read(NOW)
     assert store.outage.down
+    assert [record.levelname for record in caplog.records if record.exc_info] == ["DEBUG"]
 
 
 def test_ten_thousand_rows_are_written_and_read_whole(store: Store, record_property: Callable[[str, object], None]) -> None:

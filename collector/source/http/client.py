@@ -39,6 +39,8 @@ SHOWN_BYTES = 400
 REFUSAL_BYTES = 65_536
 """The body of an answer whose status was not accepted is read up to here: for its text, and to keep the connection."""
 _NO_RETRIES = Retry(False, redirect=False)
+_FORESEEN = (HTTPError, http.client.HTTPException, OSError)
+"""What urllib3, http.client and the system say that they raise."""
 
 
 class StatusError(CollectorError):
@@ -195,7 +197,9 @@ class HttpClient:
             content = _content(call, response, reservation)
         except (TooLargeError, ValueError):
             raise
-        except Exception as error:  # of whatever type: it is the driver's, and at the same time what a server made it do
+        except Exception as error:  # of whatever type: a server can make the driver raise more than it says
+            if not isinstance(error, _FORESEEN):
+                log.debug("request met an unforeseen error target=%s", call.target, exc_info=True)  # or the bug is ours
             if attempt.cut or timed_out(error):
                 raise TimeoutError from error
             raise broken(error, self._route, attempt.answered) from error
