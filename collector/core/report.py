@@ -67,7 +67,7 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
+class AnsweredUpTo:
     """Up to when the series of one record type were answered, and confirmed where there were points; idle ones left out.
 
     The lag at a moment is `now - SETTLE_DELAY` less one of these times, so that it grows with the clock.
@@ -121,7 +121,7 @@ class CycleReport:
     """Windows that were due and got no try."""
     checkpoints_moved: int = 0
     database_s: float = 0.0
-    reached: Mapping[RecordType, Reached] = field(default_factory=dict)
+    answered_up_to: Mapping[RecordType, AnsweredUpTo] = field(default_factory=dict)
     newest_ms: dict[RecordType, int] = field(default_factory=dict)
     """The newest point on the bus; before the first one of a record type, the table's newest checkpoint."""
     failures: Counter[str] = field(default_factory=Counter)
@@ -149,9 +149,9 @@ class CycleReport:
         """Whether one of the reasons is that it failed as a whole."""
         return any(each.kind in (ReasonKind.FAILURE, ReasonKind.DEPENDENCY) for each in self.reasons)
 
-    def lag_ms(self, reached: Reached) -> int:
+    def lag_ms(self, answered: AnsweredUpTo) -> int:
         """How far the worst series of a record type is behind what could be collected, at the cycle's end."""
-        return max(0, self.start_ms + round(self.seconds * 1000) - self.settle_ms - reached.worst_ms)
+        return max(0, self.start_ms + round(self.seconds * 1000) - self.settle_ms - answered.worst_ms)
 
     def line(self) -> Fields:
         """The figures by name, for the log; the lag is that of the metrics and of the page at the cycle's end."""
@@ -171,6 +171,6 @@ class CycleReport:
             "outstanding": self.outstanding,
             "idle": self.idle,
             "database_seconds": round(self.database_s, 2),
-            **{f"lag_{each}": self.lag_ms(reached) // 1000 for each, reached in self.reached.items()},
+            **{f"lag_{each}": self.lag_ms(answered) // 1000 for each, answered in self.answered_up_to.items()},
         }
         return Fields(figures)

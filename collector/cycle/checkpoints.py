@@ -25,21 +25,21 @@ from collector.cycle.series_state import SeriesStates
 
 
 def next_checkpoint(
-    window: Window, newest_ms: int | None, reached_ms: int, table_newest_ms: int | None, late_ms: int
+    window: Window, newest_ms: int | None, confirmed_ms: int, table_newest_ms: int | None, late_ms: int
 ) -> int | None:
     """Where the checkpoint moves after this answer; None when it stays.
 
-    `newest_ms` is the answer's newest point, `reached_ms` where the series stands after what came before in this cycle, and
+    `newest_ms` is the answer's newest point, `confirmed_ms` where the series stands after what came before in this cycle, and
     `table_newest_ms` the newest checkpoint of any series as the cycle began: it shows up to when the source had points.
     """
-    best_ms = reached_ms
+    best_ms = confirmed_ms
     if late_ms == 0 or window.superseded:
         best_ms = window.end_ms
     elif newest_ms is not None:
         best_ms = window.end_ms if window.end_ms - newest_ms <= GRID_MS else newest_ms + 1
     if table_newest_ms is not None:
         best_ms = max(best_ms, min(window.end_ms, table_newest_ms - late_ms))
-    return best_ms if best_ms > reached_ms else None
+    return best_ms if best_ms > confirmed_ms else None
 
 
 class Checkpoints:
@@ -62,13 +62,13 @@ class Checkpoints:
             self._count(report, result.outcome)
             return
         window, state = result.window, self._states.of(result.window.series)
-        if state.reached_ms is None:
-            state.reached_ms = window.begin_ms if state.checkpoint_ms is None else state.checkpoint_ms
-        to_ms = next_checkpoint(window, result.newest_ms, state.reached_ms, self._table_newest_ms, self._late_ms)
+        if state.confirmed_ms is None:
+            state.confirmed_ms = window.begin_ms if state.checkpoint_ms is None else state.checkpoint_ms
+        to_ms = next_checkpoint(window, result.newest_ms, state.confirmed_ms, self._table_newest_ms, self._late_ms)
         if to_ms is None:
             self._count(report, result.outcome)
         else:
-            state.reached_ms = to_ms
+            state.confirmed_ms = to_ms
             self._unwritten.setdefault(window.series, []).append(result.outcome)
 
     def write(self, report: CycleReport) -> set[Series]:
@@ -82,7 +82,7 @@ class Checkpoints:
         states = {series: self._states.of(series) for series in self._unwritten}
         if not states:
             return set()
-        moves = [Move(series, state.checkpoint_ms, state.reached_ms) for series, state in states.items() if state.reached_ms]
+        moves = [Move(series, state.checkpoint_ms, state.confirmed_ms) for series, state in states.items() if state.confirmed_ms]
         refused = {move.series for move in self._store.advance(moves)}
         for series, outcomes in self._unwritten.items():
             state = states[series]
@@ -91,7 +91,7 @@ class Checkpoints:
                 state.answered_ms = state.settled_ms = None
                 self._count(report, WindowOutcome.MOVED, len(outcomes))
             else:
-                state.checkpoint_ms = state.reached_ms
+                state.checkpoint_ms = state.confirmed_ms
                 for outcome in outcomes:
                     self._count(report, outcome)
         report.checkpoints_moved += len(moves) - len(refused)

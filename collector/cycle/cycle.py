@@ -92,7 +92,7 @@ class Cycle:
                 self._announce(listing, until, report)
             del listing  # some 30 MB that the rest of the cycle has no use for
             self._collect(self._plan(table, now_ms, report), until, report)
-            report.reached = self._states.reached()
+            report.answered_up_to = self._states.answered_up_to()
             conclude(report, self._pipeline, self._states.counted(), self._announcements.left, self._rules)
         except CollectorError:
             # windows that got no try, or whose checkpoint was not written, because of the store's outage
@@ -211,8 +211,8 @@ class Cycle:
         self._states.begin(rows, now_ms, report.settled_ms)
         chosen = self._states.choose(due)
         self._say_skipped([span for span in due if self._states.skips(span)])
-        # before `active`: from then on the page shows this report's figures, `reached` among them
-        report.reached = self._states.reached()
+        # before `active`: from then on the page shows this report's figures, `answered_up_to` among them
+        report.answered_up_to = self._states.answered_up_to()
         active = [row for row in rows if row.active]
         report.idle, report.active, report.untrusted = len(self._states.idle), len(active), len(table.untrusted)
         asked = {span.series.row_id for span in chosen} | {series.row_id for series in self._states.idle}
@@ -254,7 +254,7 @@ class Cycle:
             if failure is None and at - written >= ADVANCE_S:
                 try:
                     collection.drop(self._checkpoints.write(report))
-                    report.reached = self._states.reached()
+                    report.answered_up_to = self._states.answered_up_to()
                 except CollectorError as error:
                     # raised once every window in flight has its outcome: the next cycle then writes all that is confirmed
                     failure = error

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 
 from collector.core.model import RecordType, Row, Series, Window
-from collector.core.report import Reached
+from collector.core.report import AnsweredUpTo
 from collector.cycle.plan import SHORTEST_TRY_MS, Span
 from collector.cycle.rules import Rules
 
@@ -27,7 +27,7 @@ class SeriesState:
     """What its row holds. When it was changed in the table by hand, the series is asked again."""
     active: bool = True
     """Of an active row."""
-    reached_ms: int | None = None
+    confirmed_ms: int | None = None
     """Where its checkpoint belongs by what this cycle has confirmed, written to the table or not; None before that."""
     answered_ms: int | None = None
     """Up to when it was answered, and what it had is confirmed."""
@@ -74,7 +74,7 @@ class SeriesStates:
                 state = before.get(series) or SeriesState(checkpoint_ms)
                 if state.checkpoint_ms != checkpoint_ms:
                     state = SeriesState(checkpoint_ms, most_ms=state.most_ms, turn=state.turn)
-                state.active, state.reached_ms = row.active, None
+                state.active, state.confirmed_ms = row.active, None
                 if state.settled_ms is None and checkpoint_ms is not None and checkpoint_ms >= settled_ms:
                     state.settled_ms = settled_ms  # nothing is due: answered up to there before a restart
                 self._states[series] = state
@@ -154,7 +154,7 @@ class SeriesStates:
                 found[series.record_type].append((state.checkpoint_ms, state.settled_ms))
         return found
 
-    def reached(self) -> dict[RecordType, Reached]:
+    def answered_up_to(self) -> dict[RecordType, AnsweredUpTo]:
         """Up to when the active series were answered; before its first answer one that talks counts by its checkpoint."""
         found: dict[RecordType, list[int]] = {each: [] for each in self._rules.record_types}
         for series, state in self._states.items():
@@ -165,7 +165,11 @@ class SeriesStates:
                 at_ms = state.checkpoint_ms
             if at_ms is not None:
                 found[series.record_type].append(at_ms)
-        return {each: Reached(min(times), statistics.median_low(times), len(times)) for each, times in found.items() if times}
+        return {
+            record_type: AnsweredUpTo(min(times), statistics.median_low(times), len(times))
+            for record_type, times in found.items()
+            if times
+        }
 
     def _every(self, state: SeriesState) -> int:
         """An idle series is asked every so many cycles: 2, 4, 8, … up to `IDLE_BACKOFF`."""

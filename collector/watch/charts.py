@@ -70,7 +70,7 @@ def charts(reports: Sequence[CycleReport]) -> list[Chart]:
 
 
 def _lag_s(report: CycleReport) -> float:
-    return max((report.lag_ms(each) / 1000 for each in report.reached.values()), default=0.0)
+    return max((report.lag_ms(each) / 1000 for each in report.answered_up_to.values()), default=0.0)
 
 
 def _number(value: float) -> str:

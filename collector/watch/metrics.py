@@ -83,9 +83,9 @@ def _freshness(now: Snapshot) -> Value:
 
 def _lag(now: Snapshot) -> Value:
     return {
-        (kind, stat): now.lag_s(reached_ms)
-        for kind, reached in now.reached.items()
-        for stat, reached_ms in (("worst", reached.worst_ms), ("median", reached.median_ms))
+        (kind, stat): now.lag_s(answered_ms)
+        for kind, answered in now.answered_up_to.items()
+        for stat, answered_ms in (("worst", answered.worst_ms), ("median", answered.median_ms))
     }
 
 

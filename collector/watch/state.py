@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from collector.core.model import RecordType
 from collector.core.outage import Outage
-from collector.core.report import CycleOutcome, CycleReport, Reached
+from collector.core.report import AnsweredUpTo, CycleOutcome, CycleReport
 
 KEPT_REPORTS = 96
 """A day of cycles at the default interval of 900 s."""
@@ -97,9 +97,9 @@ class Snapshot:
     """How many shares nobody works on, if that is known."""
 
     @property
-    def reached(self) -> Mapping[RecordType, Reached]:
+    def answered_up_to(self) -> Mapping[RecordType, AnsweredUpTo]:
         """Up to when the series of each record type were answered."""
-        return self.figures.reached if self.figures else {}
+        return self.figures.answered_up_to if self.figures else {}
 
     @property
     def asked(self) -> tuple[Dependency, ...]:
@@ -119,15 +119,15 @@ class Snapshot:
         """The running cycle, else the last one."""
         return self.running or self.latest
 
-    def lag_s(self, reached_ms: int) -> float:
+    def lag_s(self, answered_ms: int) -> float:
         """How far what was answered up to that time is behind what could be collected; it grows with the clock."""
-        return max(0.0, (self.now_ms - reached_ms) / 1000 - self.settle_delay_s)
+        return max(0.0, (self.now_ms - answered_ms) / 1000 - self.settle_delay_s)
 
     def with_report(self, report: CycleReport) -> "Snapshot":
         """With what this newer report says of the table and of the newest points, as far as it says something."""
         newest_ms = {each: max(ms, self.newest_ms.get(each, 0)) for each, ms in report.newest_ms.items()}
         # in the first cycle of all the interfaces are counted before a series is answered
-        figures = report if report.reached or report.active else self.figures
+        figures = report if report.answered_up_to or report.active else self.figures
         return replace(self, figures=figures, newest_ms={**self.newest_ms, **newest_ms})
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from collector.core.model import RecordType
 from collector.core.outage import Outage
-from collector.core.report import CycleOutcome, CycleReport, Reached, ReasonKind, WindowOutcome
+from collector.core.report import AnsweredUpTo, CycleOutcome, CycleReport, ReasonKind, WindowOutcome
 from collector.watch.state import CollectorState, Identity, Role, System
 
 HOSTILE = """</title></style><script>alert(1)</script><img src="http://127.0.0.1:9/x" onerror="alert(2)">"""
@@ -64,7 +64,7 @@ def report(start_ms: int, points: int, late_ms: int = 60_000) -> CycleReport:
     made.windows |= {WindowOutcome.DONE: 18_000, WindowOutcome.EMPTY: 590, WindowOutcome.FAILED: rng.randrange(7)}
     made.checkpoints_moved, made.database_s = 18_000, 3.2
     settled_ms = start_ms - SETTLE_S * 1000
-    made.reached = {each: Reached(settled_ms - late_ms, settled_ms, 6_010) for each in RecordType}
+    made.answered_up_to = {each: AnsweredUpTo(settled_ms - late_ms, settled_ms, 6_010) for each in RecordType}
     made.newest_ms = {each: settled_ms - 15_000 for each in RecordType}
     made.failing = (("devices/albq-cr5/interfaces/1%2F1%2F1", 3), (LONG, 2), (HOSTILE, 1))
     return made
@@ -83,7 +83,7 @@ def first_cycle(scene: Scene) -> None:
     scene.connected()
     scene.state.enter(Role.WORKING)
     running = report(NOW_MS - 42_000, 231_000)
-    running.seconds, running.reached = 0.0, {}
+    running.seconds, running.answered_up_to = 0.0, {}
     running.done = 7_431
     scene.state.begin(running)
 

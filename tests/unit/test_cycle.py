@@ -224,8 +224,8 @@ def test_few_that_fail_and_are_due_alone_are_no_failure_of_the_whole() -> None:
 
 
 def lag_s(report: CycleReport) -> tuple[float, float, int]:
-    reached = report.reached[RecordType.TRAFFIC]
-    return (report.settled_ms - reached.worst_ms) / 1000, (report.settled_ms - reached.median_ms) / 1000, reached.series
+    answered = report.answered_up_to[RecordType.TRAFFIC]
+    return (report.settled_ms - answered.worst_ms) / 1000, (report.settled_ms - answered.median_ms) / 1000, answered.series
 
 
 def test_lag_is_how_far_active_series_were_answered_and_leaves_idle_ones_out() -> None:
@@ -235,7 +235,7 @@ def test_lag_is_how_far_active_series_were_answered_and_leaves_idle_ones_out() -
     reports = [world.next() for _ in range(8)]
     assert any(report.idle for report in reports)
     for report in reports:
-        assert lag_s(report)[0] == 0 if report.idle < 5 else RecordType.TRAFFIC not in report.reached
+        assert lag_s(report)[0] == 0 if report.idle < 5 else RecordType.TRAFFIC not in report.answered_up_to
 
 
 def test_a_silent_series_counts_once_it_was_answered_and_one_that_talks_from_the_start() -> None:
@@ -281,8 +281,8 @@ def test_windows_are_counted_and_series_seen_while_the_first_cycle_runs() -> Non
 
     def look() -> None:
         report = world.reports[-1]
-        reached = report.reached.get(RecordType.TRAFFIC)
-        seen.append((world.counters.get(Count.WINDOWS, "done"), reached.series if reached else 0))
+        answered = report.answered_up_to.get(RecordType.TRAFFIC)
+        seen.append((world.counters.get(Count.WINDOWS, "done"), answered.series if answered else 0))
 
     world.on_turn, world.step_s = look, ADVANCE_S
     world.run()

@@ -32,7 +32,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("newest_ms", "reached_ms", "table_newest_ms", "late_ms", "moves_to"),
+    ("newest_ms", "confirmed_ms", "table_newest_ms", "late_ms", "moves_to"),
     [
         (END - STEP_MS, BEGIN, None, DAY_MS, END),
         (END - 1, BEGIN, None, DAY_MS, END),
@@ -52,10 +52,10 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_checkpoint_after_an_answer(
-    newest_ms: int | None, reached_ms: int, table_newest_ms: int | None, late_ms: int, moves_to: int | None
+    newest_ms: int | None, confirmed_ms: int, table_newest_ms: int | None, late_ms: int, moves_to: int | None
 ) -> None:
     window = Window(SERIES, BEGIN, END)
-    assert next_checkpoint(window, newest_ms, reached_ms, table_newest_ms, late_ms) == moves_to
+    assert next_checkpoint(window, newest_ms, confirmed_ms, table_newest_ms, late_ms) == moves_to
 
 
 NUMBERS = {resource(number): number for number in range(1, 50)}

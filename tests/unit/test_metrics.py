@@ -7,7 +7,7 @@ from collector import __version__
 from collector.core.counters import BUCKETS_S, Count, Counters, RequestOutcome
 from collector.core.model import RecordType
 from collector.core.outage import Outage
-from collector.core.report import CycleOutcome, CycleReport, Reached, WindowOutcome
+from collector.core.report import AnsweredUpTo, CycleOutcome, CycleReport, WindowOutcome
 from collector.watch.metrics import COUNTERS, METRICS, PREFIX, Metrics
 from collector.watch.state import CollectorState, Identity, Role, System
 
@@ -26,9 +26,9 @@ CYCLE = CycleReport(
     planned=30,
     points=900,
     database_s=1.5,
-    reached={
-        RecordType.TRAFFIC: Reached(NOW_MS - 2_700_000, NOW_MS - 960_000, 6000),
-        RecordType.ERRORS: Reached(NOW_MS - 1_020_000, NOW_MS - 800_000, 6000),
+    answered_up_to={
+        RecordType.TRAFFIC: AnsweredUpTo(NOW_MS - 2_700_000, NOW_MS - 960_000, 6000),
+        RecordType.ERRORS: AnsweredUpTo(NOW_MS - 1_020_000, NOW_MS - 800_000, 6000),
     },
     newest_ms={RecordType.TRAFFIC: NOW_MS - 905_000},
 )

@@ -11,7 +11,7 @@ import pytest
 
 from collector.core.counters import Count, Counters
 from collector.core.model import RecordType
-from collector.core.report import CycleOutcome, CycleReport, Reached, Reason, ReasonKind, WindowOutcome
+from collector.core.report import AnsweredUpTo, CycleOutcome, CycleReport, Reason, ReasonKind, WindowOutcome
 from collector.core.text import MOST_CHARACTERS
 from collector.watch.charts import FEWEST_SLOTS, charts
 from collector.watch.format import clock, counted, duration, utc
@@ -36,9 +36,9 @@ def cycle(**changes: Any) -> CycleReport:
         points=571_765,
         idle=4_669,
         database_s=3.2,
-        reached={
-            RecordType.TRAFFIC: Reached(SETTLED_MS - 1_830_000, SETTLED_MS - 60_000, 6010),
-            RecordType.DISCARDS: Reached(SETTLED_MS - 93_600_000, SETTLED_MS, 6011),
+        answered_up_to={
+            RecordType.TRAFFIC: AnsweredUpTo(SETTLED_MS - 1_830_000, SETTLED_MS - 60_000, 6010),
+            RecordType.DISCARDS: AnsweredUpTo(SETTLED_MS - 93_600_000, SETTLED_MS, 6011),
         },
         newest_ms={RecordType.TRAFFIC: SETTLED_MS - 30_000, RecordType.DISCARDS: SETTLED_MS},
         failing=(("devices/albq-cr5/interfaces/1%2F1%2F1", 3), ("devices/amst-cr5/interfaces/lo0", 2)),
@@ -346,8 +346,8 @@ def test_numbers_on_neighbouring_bars_that_are_cut_off_do_not_overlap() -> None:
 
 
 def test_lag_of_an_outage_is_never_cut_off() -> None:
-    reached = {RecordType.TRAFFIC: Reached(START_MS - 36_000_000, START_MS, 5)}
-    _, lag, _, _ = charts((*[cycle(reached={})] * 20, cycle(reached=reached)))
+    answered = {RecordType.TRAFFIC: AnsweredUpTo(START_MS - 36_000_000, START_MS, 5)}
+    _, lag, _, _ = charts((*[cycle(answered_up_to={})] * 20, cycle(answered_up_to=answered)))
     assert not any(bar.cut_off for bar in lag.bars)
     assert lag.summary == "latest 9 h 46 min, most 9 h 46 min"
 

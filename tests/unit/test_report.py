@@ -3,7 +3,7 @@
 import pytest
 
 from collector.core.model import RecordType
-from collector.core.report import CycleOutcome, CycleReport, Reached, Reason, ReasonKind, WindowOutcome
+from collector.core.report import AnsweredUpTo, CycleOutcome, CycleReport, Reason, ReasonKind, WindowOutcome
 from collector.watch.state import CollectorState
 from tests.fakes import NOW_MS
 
@@ -41,7 +41,7 @@ def test_line_names_every_figure_once_and_windows_by_outcome() -> None:
         windows={WindowOutcome.DONE: 3, WindowOutcome.EMPTY: 2, WindowOutcome.LOST: 0},
         outstanding=4,
         settle_ms=SETTLE_MS,
-        reached={RecordType.TRAFFIC: Reached(SETTLED_MS - 960_400, SETTLED_MS - 60_000, 9)},
+        answered_up_to={RecordType.TRAFFIC: AnsweredUpTo(SETTLED_MS - 960_400, SETTLED_MS - 60_000, 9)},
     )
     line = str(made.line())
     figures = dict(each.split("=") for each in line.split())
@@ -54,10 +54,10 @@ def test_line_names_every_figure_once_and_windows_by_outcome() -> None:
 
 def test_line_s_lag_is_that_of_the_metrics_at_the_cycle_s_end() -> None:
     made = CycleReport(start_ms=NOW_MS, seconds=12.34, settle_ms=SETTLE_MS, settled_ms=SETTLED_MS - 30_000)
-    reached = Reached(SETTLED_MS - 30_000, SETTLED_MS, 9)
-    made.reached = {RecordType.TRAFFIC: reached, RecordType.ERRORS: Reached(NOW_MS, NOW_MS, 9)}
+    answered = AnsweredUpTo(SETTLED_MS - 30_000, SETTLED_MS, 9)
+    made.answered_up_to = {RecordType.TRAFFIC: answered, RecordType.ERRORS: AnsweredUpTo(NOW_MS, NOW_MS, 9)}
     state = CollectorState({}, 900, SETTLE_MS / 1000, now=lambda: NOW_MS / 1000 + 12.34)
-    lag_s = state.snapshot().lag_s(reached.worst_ms)
+    lag_s = state.snapshot().lag_s(answered.worst_ms)
     assert lag_s == pytest.approx(42.34)
     assert "lag_traffic=42 lag_errors=0" in str(made.line())
 

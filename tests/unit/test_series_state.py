@@ -190,9 +190,9 @@ def test_a_series_that_comes_from_its_rest_is_not_behind_before_it_is_answered()
         chosen = cycles.states.choose([Span(cycles.series[0], settled_ms - DAY_MS, settled_ms)])
         if chosen:
             break
-    assert cycles.states.reached() == {}
+    assert cycles.states.answered_up_to() == {}
     cycles.states.answered(cycles.states.window(chosen[0]), settled_ms, had_points=False)
-    assert cycles.states.reached()[RecordType.TRAFFIC].worst_ms == settled_ms
+    assert cycles.states.answered_up_to()[RecordType.TRAFFIC].worst_ms == settled_ms
 
 
 def test_a_series_with_nothing_due_after_a_restart_counts_as_answered_up_to_the_settled_end() -> None:

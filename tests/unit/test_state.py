@@ -4,7 +4,7 @@ import pytest
 
 from collector.core.model import RecordType
 from collector.core.outage import Outage
-from collector.core.report import CycleOutcome, CycleReport, Reached, WindowOutcome
+from collector.core.report import AnsweredUpTo, CycleOutcome, CycleReport, WindowOutcome
 from collector.watch.state import KEPT_REPORTS, CollectorState, Role, System
 
 START_MS = 1_764_000_000_000
@@ -136,7 +136,7 @@ def test_dependency_is_up_only_once_it_has_been_used(clock: Clock) -> None:
 def reaching(worst_ms: int, newest_ms: int | None = None) -> CycleReport:
     """A cycle's report that came as far as the table."""
     made = report()
-    made.reached = {RecordType.TRAFFIC: Reached(worst_ms, worst_ms, 5)}
+    made.answered_up_to = {RecordType.TRAFFIC: AnsweredUpTo(worst_ms, worst_ms, 5)}
     made.newest_ms = {} if newest_ms is None else {RecordType.TRAFFIC: newest_ms}
     return made
 
@@ -161,7 +161,7 @@ def test_what_is_known_of_the_series_outlives_a_cycle_that_did_not_reach_the_tab
     state.begin(CycleReport(start_ms=START_MS))
     snapshot = state.snapshot()
     assert snapshot.figures is known
-    assert snapshot.reached == known.reached
+    assert snapshot.answered_up_to == known.answered_up_to
     assert snapshot.newest_ms == {RecordType.TRAFFIC: START_MS - 30_000}
 
 
@@ -182,7 +182,7 @@ def test_running_cycle_s_own_figures_come_first_and_the_newest_point_never_grows
     running = reaching(START_MS + 5, START_MS - 900_000)
     state.begin(running)
     snapshot = state.snapshot()
-    assert snapshot.reached == running.reached
+    assert snapshot.answered_up_to == running.answered_up_to
     assert snapshot.newest_ms == {RecordType.TRAFFIC: START_MS}
     running.newest_ms[RecordType.TRAFFIC] = START_MS + 30_000
     assert state.snapshot().newest_ms == {RecordType.TRAFFIC: START_MS + 30_000}
