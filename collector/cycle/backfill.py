@@ -140,7 +140,7 @@ class PastRange:
         failed, got_through = [], False
         for results in collection.round(until):
             for result in results:
-                if result.answered:
+                if result.done:
                     got_through = True
                     self._done(result)
                 elif result.outcome is WindowOutcome.FAILED:

@@ -57,8 +57,8 @@ class Checkpoints:
         self._table_newest_ms = table_newest_ms
 
     def ended(self, result: WindowResult, report: CycleReport) -> None:
-        """Note a window's outcome. An answered one is counted when its checkpoint is written, or at once when that stays."""
-        if not result.answered:
+        """Note a window's outcome. One that is done is counted when its checkpoint is written, or at once when that stays."""
+        if not result.done:
             self._count(report, result.outcome)
             return
         window, state = result.window, self._states.of(result.window.series)

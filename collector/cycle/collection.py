@@ -20,7 +20,7 @@ class Collection:
         self._pipeline = pipeline
         self._states = states
         self.left: dict[Series, Span] = {span.series: span for span in spans}
-        self.unanswered: set[Series] = set()
+        self.not_done: set[Series] = set()
         """The series whose window of the last round was not answered or not confirmed; in the next round it comes again."""
         self.complete = True
         """Whether each window of the last round has a result."""
@@ -28,7 +28,7 @@ class Collection:
     def round(self, until: float) -> Iterator[list[WindowResult]]:
         """Ask for one window of each series that is left; yields results as they come, at least every `TICK_S`."""
         windows = [self._states.window(span) for span in self.left.values()]
-        self.unanswered = set()
+        self.not_done = set()
         asked = 0
         for results in self._pipeline.windows(windows, until, self._places):
             asked += len(results)
@@ -45,13 +45,13 @@ class Collection:
     def _note(self, result: WindowResult) -> None:
         window, series = result.window, result.window.series
         self._states.asked(series)
-        if result.answered:
+        if result.done:
             span = self.left.pop(series)
             self._states.answered(window, span.end_ms, result.newest_ms is not None)
             if rest := span.after(window):
                 self.left[series] = rest
             return
-        self.unanswered.add(series)
+        self.not_done.add(series)
         if result.outcome is WindowOutcome.FAILED:
             self._states.failed(window, result.shorten)
 

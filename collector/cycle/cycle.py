@@ -237,8 +237,8 @@ class Cycle:
             self._round(collection, until, report)
             if not collection.complete:
                 break
-            collection.drop(collection.unanswered)
-        report.outstanding += len(collection.left.keys() - collection.unanswered)
+            collection.drop(collection.not_done)
+        report.outstanding += len(collection.left.keys() - collection.not_done)
 
     def _round(self, collection: Collection, until: float, report: CycleReport) -> None:
         failure: CollectorError | None = None
@@ -272,7 +272,7 @@ class Cycle:
             result.outcome, result.points, result.seconds, series.name, series.record_type, window.begin_ms, window.end_ms,
         )  # fmt: skip
         self._checkpoints.ended(result, report)
-        if result.answered:
+        if result.done:
             report.points += result.points
             if result.points and result.newest_ms is not None:
                 self._newest_ms[series.record_type] = max(result.newest_ms, self._newest_ms.get(series.record_type, 0))

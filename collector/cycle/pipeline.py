@@ -66,7 +66,7 @@ class WindowResult:
     """From its admission to its outcome."""
 
     @property
-    def answered(self) -> bool:
+    def done(self) -> bool:
         """Whether the source has answered and the broker has confirmed all of it: only the checkpoint is left to do."""
         return self.outcome in (WindowOutcome.DONE, WindowOutcome.EMPTY)
 
