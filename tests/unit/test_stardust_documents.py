@@ -148,20 +148,20 @@ def test_dots_in_some_of_a_document_s_names_cost_no_value() -> None:
 @pytest.mark.parametrize("identity", [None, 7, [], [7], {"a": 1}])
 def test_a_document_without_a_usable_id_may_be_anybody_s(identity: object) -> None:
     documents = taken(document(identity=identity), document(in_bits=figures(30)))
-    assert documents.nobody_s == len(documents.dropped) == 1
+    assert documents.of_no_interface == len(documents.dropped) == 1
     assert list(documents.by_id[ID]) == [AT]
 
 
 @pytest.mark.parametrize("hit", [document(identity=OTHER), document(identity=[OTHER]), document("never"), document(None)])
 def test_a_document_of_nobody_or_without_a_start_is_dropped_alone(hit: object) -> None:
     documents = taken(hit, document(in_bits=figures(30)))
-    assert (documents.nobody_s, len(documents.dropped)) == (0, 1)
+    assert (documents.of_no_interface, len(documents.dropped)) == (0, 1)
     assert list(documents.by_id[ID]) == [AT]
 
 
 @pytest.mark.parametrize("hit", [None, 7, [], {}, {"_source": None}, {"_source": {"meta": [1], "start": AT, "values": {}}}])
-def test_what_is_no_document_is_nobody_s(hit: object) -> None:
-    assert taken(hit).nobody_s == 1
+def test_what_is_no_document_is_of_no_interface(hit: object) -> None:
+    assert taken(hit).of_no_interface == 1
 
 
 META: dict[str, Any] = {

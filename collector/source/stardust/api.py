@@ -116,7 +116,7 @@ class Stardust:
         wait = False
         made = groups.groups(interfaces, self._density)
         threads = self._settings.concurrency
-        fetching = Fetching(made, lambda group: self._ask(group, until), self._is_away, intake, self._stop, until, threads)
+        fetching = Fetching(made, lambda group: self._ask_for(group, until), self._is_away, intake, self._stop, until, threads)
         while not fetching.done and not self._stop.is_set() and time.monotonic() < until:
             if not self._is_away():
                 fetching.run()
@@ -135,26 +135,28 @@ class Stardust:
     def _is_away(self) -> bool:
         return self._failures >= FAILURES
 
-    def _ask(self, group: Group, until: float) -> Answered:
-        """One query, and what comes of it; see fetching.Fetching."""
+    def _ask_for(self, group: Group, until: float) -> Answered:
+        """Have the group queried; a failure is an answer too. See fetching.Fetching."""
         try:
-            return self._asked(group, until)
+            return self._query(group, until)
         except NotAskedError:
             return Answered(not_asked=True)
         except FaultError as error:
-            return self._failed(group, error.fault)
+            return self._note_failure(group, error.fault)
         except CollectorError as error:
-            return self._failed(group, Fault(str(error), smaller=isinstance(error.__cause__, (TimeoutError, TooLargeError))))
+            smaller = isinstance(error.__cause__, (TimeoutError, TooLargeError))
+            return self._note_failure(group, Fault(str(error), smaller=smaller))
 
-    def _asked(self, group: Group, until: float) -> Answered:
+    def _query(self, group: Group, until: float) -> Answered:
+        """One query, and what comes of it. Raises FaultError, NotAskedError, UnavailableError and AnswerError."""
         answer = self._search.ask(queries.points(groups.clauses(group)), until, 1 if self._is_away() else TRIES)
         if answer.server_ms is not None and answer.server_ms < max(each.end_ms for each in group):
             # our clock is ahead, and no listing said so: points that nobody has yet must not be taken for missing
             raise FaultError(Fault("our clock is ahead of Stardust's, is NTP running?"))
         total = total_of(answer.value)
         if total < queries.MOST_HITS:
-            return self._taken(group, answer)
-        self._succeeded()
+            return self._take_documents(group, answer)
+        self._note_success()
         if len(group) > 1:
             return Answered(again=tuple(groups.parts(group, total)))
         del answer
@@ -177,26 +179,27 @@ class Stardust:
             cut = [(groups.between(window, *times), own) for window, own in zip(interface.windows, points, strict=True)]
             halves = [(window, own) for window, own in cut if window]
             half = Interface(interface.id, [window for window, _ in halves])
-            for (_, own), fetched in zip(halves, self._asked([half], until).fetched, strict=True):
+            for (_, own), fetched in zip(halves, self._query([half], until).fetched, strict=True):
                 own += fetched.points
         for window, own in zip(interface.windows, points, strict=True):
             self._density.learn(window, len(own))
         return [Fetched(window, own) for window, own in zip(interface.windows, points, strict=True)]
 
-    def _taken(self, group: Group, answer: Answer) -> Answered:
+    def _take_documents(self, group: Group, answer: Answer) -> Answered:
+        """What an answer that holds every document comes to. Raises FaultError."""
         hits = hits_of(answer.value)
         if isinstance(hits, Fault):
             raise FaultError(hits)
-        self._succeeded()
+        self._note_success()
         documents = sorted_out(hits, {interface.id for interface in group})
-        if documents.nobody_s and len(group) > 1:
+        if documents.of_no_interface and len(group) > 1:
             return Answered(again=tuple(groups.halves(group)))
         for line in documents.dropped:
             self._counters.add(Count.DOCUMENTS_DROPPED)
             self._dropped.warning("document of Stardust dropped", "reason=%s", line)
-        return Answered(self._fetched(group, documents))
+        return Answered(self._select_points(group, documents))
 
-    def _fetched(self, group: Group, documents: Documents) -> Sequence[Fetched]:
+    def _select_points(self, group: Group, documents: Documents) -> Sequence[Fetched]:
         """The windows' answers: the points alone, a tenth of what their documents take."""
         fetched: list[Fetched] = []
         for interface in group:
@@ -207,7 +210,7 @@ class Stardust:
                 fetched.append(Fetched(window, points))
         return fetched
 
-    def _failed(self, group: Group, fault: Fault) -> Answered:
+    def _note_failure(self, group: Group, fault: Fault) -> Answered:
         with self._lock:
             self._failures += 1
             away = self._is_away()
@@ -217,7 +220,7 @@ class Stardust:
             return Answered(again=tuple(groups.halves(group)))
         return Answered([Fetched(window, failure=fault.text, shorten=fault.shorter) for window in windows_of(group)])
 
-    def _succeeded(self) -> None:
+    def _note_success(self) -> None:
         with self._lock:
             self._failures = 0
         self.outage.ended()

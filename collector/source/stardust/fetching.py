@@ -138,7 +138,7 @@ class Fetching:
         closed = False
         try:
             with self._queries:
-                answered, again, closed = self._admitted(group, probe)
+                answered, again, closed = self._admit_and_ask(group, probe)
             self._deliver(answered.fetched)
         finally:
             with self._changed:
@@ -147,7 +147,7 @@ class Fetching:
                 self._serving -= 1
                 self._changed.notify_all()
 
-    def _admitted(self, group: Group, probe: bool) -> tuple[Answered, tuple[Group, ...], bool]:
+    def _admit_and_ask(self, group: Group, probe: bool) -> tuple[Answered, tuple[Group, ...], bool]:
         """What came of as much of the group as was admitted, what is to be asked for again, and whether that was all."""
         asked, rest = split(group, self._intake.admit(windows_of(group)))
         if not asked:

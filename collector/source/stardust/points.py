@@ -33,8 +33,8 @@ class Documents:
     by_id: dict[str, dict[int, Values]]
     dropped: list[str] = field(default_factory=list)
     """A line for each document that has no series, or no usable start."""
-    nobody_s: int = 0
-    """How many of these say of no interface at all: any that was asked for may be theirs."""
+    of_no_interface: int = 0
+    """How many of these name no interface: they may be of any that was asked for."""
 
 
 def sorted_out(hits: Iterable[Any], wanted: Collection[str]) -> Documents:
@@ -68,7 +68,7 @@ def _take_odd(hit: Any, documents: Documents) -> None:
     known = [each for each in named if each in documents.by_id]
     start, begun = start_ms(source.get("start")), printable(source.get("start"), 40)
     if not named:
-        documents.nobody_s += 1
+        documents.of_no_interface += 1
         documents.dropped.append(f"document without a usable meta.id start={begun}")
     elif not known:
         documents.dropped.append(f"document of an interface that was not asked for id={shown(named[0])}")
