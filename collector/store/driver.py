@@ -96,7 +96,7 @@ def password_asked_for(by: str, over_tls: bool) -> ConfigurationError:
     )
 
 
-class Broker(NetworkBrokerPlain):
+class PacketReader(NetworkBrokerPlain):
     """Reads packets, within a time and a size."""
 
     def __init__(self, deadline: float) -> None:
@@ -155,10 +155,10 @@ class Broker(NetworkBrokerPlain):
 class _Socket(MySQLTCPSocket):
     """Connects to one address. `server_host` stays the name, which the server's certificate is for."""
 
-    def __init__(self, host: str, port: int, address: tuple[Any, ...], broker: Broker, timeout_s: float) -> None:
+    def __init__(self, host: str, port: int, address: tuple[Any, ...], reader: PacketReader, timeout_s: float) -> None:
         super().__init__(host, port)
         self._target, self._connect_s = address, timeout_s
-        self._netbroker = broker
+        self._netbroker = reader
 
     def open_connection(self) -> None:
         """Raises OSError."""
@@ -176,14 +176,14 @@ class Connection(MySQLConnection):
         self._authenticator = Authenticator(verified, trusted)
         self._address, self._timeout_s = address, timeout_s
         self._tls_wanted = verified or trusted
-        self._broker = Broker(time.monotonic() + timeout_s)
+        self._reader = PacketReader(time.monotonic() + timeout_s)
 
     def allow(self, seconds: float) -> None:
         """So long, and MOST_BYTES, for what is read from now on."""
-        self._broker.allow(seconds)
+        self._reader.allow(seconds)
 
     def _get_connection(self) -> MySQLTCPSocket:
-        made = _Socket(self.server_host, self.server_port, self._address, self._broker, self._timeout_s)
+        made = _Socket(self.server_host, self.server_port, self._address, self._reader, self._timeout_s)
         made.set_connection_timeout(self._connection_timeout)
         return made
 

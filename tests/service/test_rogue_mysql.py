@@ -30,7 +30,7 @@ COLUMNS = (b"id", b"name", b"status", b"active_from", b"active_until", b"errors_
 INNER = (
     (driver.Connection, ("_get_connection", "_do_handshake")),
     (driver.Authenticator, ("_switch_auth_strategy",)),
-    (driver.Broker, ("_recv_chunk",)),
+    (driver.PacketReader, ("_recv_chunk",)),
 )
 """Methods that are not public, and are replaced."""
 
