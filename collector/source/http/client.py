@@ -151,7 +151,7 @@ class HttpClient:
         reservation = Reservation(self._budget, began + self._timeout_s)
         outcome = RequestOutcome.UNREADABLE
         try:
-            response, content, server_ms = self._exchange(call, Attempt(call.target, began + self._timeout_s), reservation)
+            response, content, server_ms = self._send_or_resend(call, Attempt(call.target, began + self._timeout_s), reservation)
             if response.status in call.accept:
                 value = None if response.status == 404 else json_value(content, call.limits, reservation)
                 outcome = RequestOutcome.NO_CONTENT if value is None else RequestOutcome.OK
@@ -171,7 +171,7 @@ class HttpClient:
         finally:
             self._counters.add_request(outcome, time.monotonic() - began)
 
-    def _exchange(self, call: "_Call", attempt: Attempt, reservation: Reservation) -> "_Received":
+    def _send_or_resend(self, call: "_Call", attempt: Attempt, reservation: Reservation) -> "_Received":
         """Send and receive, once more on a new connection when an idle one turns out to have been closed."""
         try:
             return self._send(call, attempt, reservation)

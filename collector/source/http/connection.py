@@ -49,22 +49,22 @@ class Attempt:
         self._left: list[socket.socket] = []
         self._lock = threading.Lock()
 
-    def attach(self, twin: socket.socket | None) -> None:
+    def attach(self, handle: socket.socket | None) -> None:
         """The socket that `expire` shuts down; None: none."""
         with self._lock:
-            self._socket = twin
-        if self.cut and twin is not None:
+            self._socket = handle
+        if self.cut and handle is not None:
             self.expire()
 
-    def leave(self, twin: socket.socket) -> None:
+    def leave(self, handle: socket.socket) -> None:
         """Close this socket once the attempt is over: its connection is done with, but the body may still be read."""
-        self._left.append(twin)
+        self._left.append(handle)
 
     def over(self) -> None:
         """Nothing is expired any more."""
         self.attach(None)
-        for twin in self._left:
-            twin.close()
+        for handle in self._left:
+            handle.close()
 
     def expire(self) -> None:
         """End it, whatever it waits for; called by the watchdog, again and again while it has not ended."""
@@ -175,7 +175,7 @@ class _Direct(HTTPConnection):
     """A connection of urllib3's pool that carries the calling thread's attempt."""
 
     response_class = Response
-    _twin: socket.socket | None = None
+    _second_handle: socket.socket | None = None
     """A second handle of the socket, which stays the same when TLS wraps the first: what the watchdog shuts down."""
 
     @property
@@ -185,7 +185,7 @@ class _Direct(HTTPConnection):
 
     def putrequest(self, method: str, url: str, *arguments: Any, **options: Any) -> None:
         """Send the attempt's target in place of what urllib3 made of the URL."""
-        _current.attempt.attach(self._twin)
+        _current.attempt.attach(self._second_handle)
         super().putrequest(method, _current.attempt.target, *arguments, **options)
 
     def putheader(self, header: str, value: str) -> None:  # type: ignore[override]
@@ -223,14 +223,14 @@ class _Direct(HTTPConnection):
         try:
             for option in self.socket_options or ():
                 sock.setsockopt(*option)
-            self._twin = sock.dup()
-            attempt.attach(self._twin)
+            self._second_handle = sock.dup()
+            attempt.attach(self._second_handle)
             sock.settimeout(seconds)
             sock.connect(address)
         except OSError:
             sock.close()
             attempt.attach(None)
-            self._drop_twin()
+            self._close_second_handle()
             raise
         return sock
 
@@ -238,15 +238,15 @@ class _Direct(HTTPConnection):
         """Close both handles; the second one after the attempt, since http.client closes first where the end is the body's."""
         super().close()
         attempt: Attempt | None = getattr(_current, "attempt", None)
-        if attempt is not None and self._twin is not None:
-            attempt.leave(self._twin)
-            self._twin = None
-        self._drop_twin()
+        if attempt is not None and self._second_handle is not None:
+            attempt.leave(self._second_handle)
+            self._second_handle = None
+        self._close_second_handle()
 
-    def _drop_twin(self) -> None:
-        twin, self._twin = self._twin, None
-        if twin is not None:
-            twin.close()
+    def _close_second_handle(self) -> None:
+        handle, self._second_handle = self._second_handle, None
+        if handle is not None:
+            handle.close()
 
 
 class PlainConnection(_Direct):
