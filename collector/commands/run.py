@@ -199,7 +199,7 @@ class Daemon:
             if report is None or not self._store.holds_lock():
                 if not self._take_lock():
                     return self._given_up()
-                cycle.forget_lately()  # another collector may have worked in the meantime
+                cycle.forget_earlier_cycles()  # another collector may have worked in the meantime
         return 0 if self._stop.is_set() else code
 
     def _cycle(self, cycle: Cycle, due: float) -> CycleReport | None:

@@ -93,7 +93,7 @@ class Cycle:
             del listing  # some 30 MB that the rest of the cycle has no use for
             self._collect(self._plan(table, now_ms, report), until, report)
             report.answered_up_to = self._states.answered_up_to()
-            conclude(report, self._pipeline, self._states.counted(), self._announcements.left, self._rules)
+            conclude(report, self._pipeline, self._states.checkpoints_of_answered(), self._announcements.left, self._rules)
         except CollectorError:
             # windows that got no try, or whose checkpoint was not written, because of the store's outage
             report.outstanding = max(report.outstanding, report.planned - report.done)
@@ -104,7 +104,7 @@ class Cycle:
             report.database_s = self._store.database_s - database_began_s
         return self._counted(report)
 
-    def forget_lately(self) -> None:
+    def forget_earlier_cycles(self) -> None:
         """Forget what earlier cycles noted, since another collector may have worked in between.
 
         It may have listed a missing interface again: to retire that one as of the old listing would leave a gap behind its

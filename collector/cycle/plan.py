@@ -96,12 +96,12 @@ def begin_of(row: Row, record_type: RecordType, family: Iterable[Row], rules: Ru
 
 
 def first_begin(row: Row, record_type: RecordType, family: Iterable[Row], rules: Rules) -> int:
-    """Where a series without a checkpoint begins: `INITIAL_LOOKBACK` before its row was first listed, as `goes_on` allows."""
+    """Where a series without a checkpoint begins: `INITIAL_LOOKBACK` before its row was first listed, or after earlier rows."""
     begin_ms = max(FIRST_MS, row.active_from_ms - rules.lookback_ms)
-    return goes_on(row.active_from_ms, begin_ms, _covered(row, record_type, family), rules)
+    return begin_after_earlier_rows(row.active_from_ms, begin_ms, _covered(row, record_type, family), rules)
 
 
-def goes_on(active_from_ms: int, begin_ms: int, covered: Sequence[int], rules: Rules) -> int:
+def begin_after_earlier_rows(active_from_ms: int, begin_ms: int, covered: Sequence[int], rules: Rules) -> int:
     """Where a new row of a name begins, `begin_ms` by its listing; `covered` are the times up to which earlier rows cover it.
 
     Never before these, since no point comes twice; and right there when the name was gone for no longer than LATE_DATA, so

@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from collector.core.model import Changes, Held, Listing, NewRow, RecordType, Retirement, Row, Table
-from collector.cycle.plan import History, goes_on
+from collector.cycle.plan import History, begin_after_earlier_rows
 from collector.cycle.rules import Rules
 
 FEW_RETIRED = 10
@@ -75,7 +75,7 @@ def _new_row(name: str, since_ms: int, table: Table, earlier: Sequence[Row], rul
     if newest_ms is None or newest_ms >= since_ms - rules.lookback_ms:
         return NewRow(name, since_ms)
     checkpoints = {
-        each: goes_on(since_ms, newest_ms, [bound for row in earlier for bound in row.ends(each)], rules)
+        each: begin_after_earlier_rows(since_ms, newest_ms, [bound for row in earlier for bound in row.ends(each)], rules)
         for each in rules.record_types
     }
     return NewRow(name, since_ms, checkpoints)

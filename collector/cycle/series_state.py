@@ -146,7 +146,7 @@ class SeriesStates:
         """Whether a series with this checkpoint talks."""
         return self._rules.talks(checkpoint_ms, self._settled_ms)
 
-    def counted(self) -> dict[RecordType, list[tuple[int | None, int]]]:
+    def checkpoints_of_answered(self) -> dict[RecordType, list[tuple[int | None, int]]]:
         """Of the active series that were answered, when last asked, up to the settled end: the checkpoint, and that end."""
         found: dict[RecordType, list[tuple[int | None, int]]] = {each: [] for each in self._rules.record_types}
         for series, state in self._states.items():

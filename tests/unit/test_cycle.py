@@ -128,7 +128,7 @@ def test_short_list_is_held_back_until_a_second_one_an_interval_later() -> None:
 def test_short_list_is_the_first_one_again_after_another_collector_may_have_worked() -> None:
     world = World(behind(40), listed=[resource(number) for number in range(1, 21)])
     assert world.run().held_back == 20
-    world.cycle.forget_lately()
+    world.cycle.forget_earlier_cycles()
     first = world.next()
     assert (first.held_back, first.retired, first.active) == (20, 0, 40)
     assert world.next().retired == 20

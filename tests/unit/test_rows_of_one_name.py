@@ -213,7 +213,7 @@ def test_what_another_collector_wrote_about_a_name_is_looked_up_anew() -> None:
     world.store.rows[2] = Row(2, resource(1), NOW_MS - 2 * HOUR_MS)
     world.next()
     asked = world.journal.count("history")
-    world.cycle.forget_lately()
+    world.cycle.forget_earlier_cycles()
     world.next()
     assert world.journal.count("history") > asked
 

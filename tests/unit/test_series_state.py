@@ -199,4 +199,4 @@ def test_a_series_with_nothing_due_after_a_restart_counts_as_answered_up_to_the_
     for checkpoint_ms, counted in [(NOW_MS - 1, []), (NOW_MS, [(NOW_MS, NOW_MS)]), (None, [])]:
         cycles = Cycles(checkpoint_ms=checkpoint_ms)
         cycles.begin(NOW_MS)
-        assert cycles.states.counted()[RecordType.TRAFFIC] == counted
+        assert cycles.states.checkpoints_of_answered()[RecordType.TRAFFIC] == counted
