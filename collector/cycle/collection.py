@@ -8,7 +8,7 @@ from collector.cycle.pipeline import Pipeline, WindowResult
 from collector.cycle.plan import Span
 from collector.cycle.series_state import SeriesStates
 
-SILENT_PLACES = 625
+SILENT_ROOM = 625
 """Messages to expect of a series that had none when last asked. Its window may be a day long: with room for a day's points each,
 only a few requests could be in flight. Points that come after all take the room that they need."""
 
@@ -30,7 +30,7 @@ class Collection:
         windows = [self._states.window(span) for span in self.left.values()]
         self.not_done = set()
         asked = 0
-        for results in self._pipeline.windows(windows, until, self._places):
+        for results in self._pipeline.windows(windows, until, self._room_for):
             asked += len(results)
             for result in results:
                 self._note(result)
@@ -55,5 +55,5 @@ class Collection:
         if result.outcome is WindowOutcome.FAILED:
             self._states.failed(window, result.shorten)
 
-    def _places(self, window: Window) -> int:
-        return window.grid_points if self._states.expects_points(window.series) else min(window.grid_points, SILENT_PLACES)
+    def _room_for(self, window: Window) -> int:
+        return window.grid_points if self._states.expects_points(window.series) else min(window.grid_points, SILENT_ROOM)

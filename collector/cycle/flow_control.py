@@ -94,14 +94,14 @@ class FlowControl:
             self._shut = True
             self._changed.notify_all()
 
-    def admit(self, routing_key: str, places: Sequence[int], patient: bool = True) -> list[int]:
+    def admit(self, routing_key: str, wanted: Sequence[int], patient: bool = True) -> list[int]:
         """Wait for room for these, each with the messages to expect of it, and take it for as many as fit, from the front.
 
         Returns the room that was taken for each of these; nothing when no more of this key goes out in this cycle. Waits until
         all of them fit, or as many as fill half of the room, so that a source that asks for many at once is not fed one by
         one. One that is not `patient` does not wait either for a queue that was full a moment ago.
         """
-        sizes = [min(each, self._size) for each in places]
+        sizes = [min(each, self._size) for each in wanted]
         enough = max(min(sum(sizes), self._size // 2), sizes[0])
         with self._changed:
             key = self._keys.setdefault(routing_key, _KeyState())

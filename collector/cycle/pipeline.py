@@ -114,11 +114,11 @@ class Pipeline:
         return self._run(feed, results, until)
 
     def windows(
-        self, windows: Sequence[Window], until: float, places: Callable[[Window], int] = lambda window: window.grid_points
+        self, windows: Sequence[Window], until: float, room_for: Callable[[Window], int] = lambda window: window.grid_points
     ) -> Iterator[list[WindowResult]]:
-        """Fetch windows, of each series one, and publish their points; `places` says how many messages to expect of a window."""
+        """Fetch windows, of each series one, and publish their points; `room_for` says how many messages to expect of one."""
         results = _Results[WindowResult]()
-        intake = _Intake(self, places, results)
+        intake = _Intake(self, room_for, results)
         return self._run(lambda: self.source.fetch(windows, intake, until), results, until)
 
     def _run(self, feed: Callable[[], None], results: "_Results[_Result]", until: float) -> Iterator[list[_Result]]:
@@ -154,17 +154,17 @@ class Pipeline:
 class _Intake:
     """Implements contracts.Intake for one fetch: room for what is asked, and the points of the answers on the bus."""
 
-    def __init__(self, pipeline: Pipeline, places: Callable[[Window], int], results: "_Results[WindowResult]") -> None:
+    def __init__(self, pipeline: Pipeline, room_for: Callable[[Window], int], results: "_Results[WindowResult]") -> None:
         self._flow, self._key, self._publisher = pipeline.flow, pipeline.traffic_key, pipeline.publisher
         self._counters, self._limited, self._monotonic = pipeline.counters, pipeline.limited, pipeline.monotonic
-        self._places = places
+        self._room_for = room_for
         self._results = results
         self._admitted: dict[Series, tuple[int, float]] = {}
         """The room of each window that is admitted and not delivered yet, and since when."""
 
     def admit(self, windows: Sequence[Window]) -> int:
         """See contracts.Intake."""
-        room = self._flow.admit(self._key, [self._places(window) for window in windows])
+        room = self._flow.admit(self._key, [self._room_for(window) for window in windows])
         at = self._monotonic()
         for window, taken in zip(windows, room, strict=False):
             self._admitted[window.series] = taken, at
