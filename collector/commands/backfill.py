@@ -20,7 +20,7 @@ from collector.core.errors import AnswerError, ConfigurationError, NoTableError,
 from collector.core.model import RecordType, Row, Series, UntrustedRow, iso, resource_fault
 from collector.core.shutdown import Stop
 from collector.core.text import printable
-from collector.cycle.backfill import Account, PastRange
+from collector.cycle.backfill import PastRange, RangeReport
 from collector.cycle.plan import settled_ms
 from collector.watch.format import counted, duration
 
@@ -82,21 +82,21 @@ class Backfill:
 
     def _work(self) -> int | None:
         """Publish it; where to go on for what was not published, which is also said, however this ends."""
-        account = Account(left_from_ms=self._request.begin_ms)
+        report = RangeReport(left_from_ms=self._request.begin_ms)
         try:
             self._say_range(self._settled_end_ms())
             names = self._systems.wait(self._names, self._stop.is_set, self._stop.wait, self._config.rmq)
             if names is not None:
-                account = self._publish(names)
+                report = self._publish(names)
         except ConfigurationError:
-            account.left_from_ms = None
+            report.left_from_ms = None
             raise
         finally:
-            if account.left_from_ms is not None:
-                again = f"; {counted(account.again, 'point')} will come again, with the same message_id" if account.again else ""
+            if report.left_from_ms is not None:
+                again = f"; {counted(report.again, 'point')} will come again, with the same message_id" if report.again else ""
                 self._say(f"Part of the range was not published. This goes on from there{again}:", logging.WARNING)
-                self._say(self._request.command(account.left_from_ms), logging.WARNING)
-        return account.left_from_ms
+                self._say(self._request.command(report.left_from_ms), logging.WARNING)
+        return report.left_from_ms
 
     def _say_range(self, end_ms: int) -> None:
         """The range as it was understood; `--end` may be a day that somebody meant to be part of it."""
@@ -146,7 +146,7 @@ class Backfill:
             )
         return min(end_ms, limit_ms)
 
-    def _publish(self, names: list[str]) -> Account:
+    def _publish(self, names: list[str]) -> RangeReport:
         """Publish the range of these names, and say what became of it."""
         request, end_ms = self._request, self._settled_end_ms()
         record_types = self._config.record_types if request.record_type is None else (request.record_type,)
@@ -155,19 +155,19 @@ class Backfill:
             "backfill begun interfaces=%d series=%d begin=%s end=%s",
             len(names), len(series), iso(request.begin_ms), iso(end_ms),
         )  # fmt: skip
-        way = wiring.pipeline(self._config, self._systems)
+        pipeline = wiring.pipeline(self._config, self._systems)
         began = time.monotonic()
         bar = progress_bar.shown(len(series) * (end_ms - request.begin_ms), lines=self._config.log_format == "json")
         with bar as shown:
-            past = PastRange(series, way, self._rules, shown, self._is_there)
-            account = past.publish(request.begin_ms, end_ms)
-        self._report(account, way.flow.unroutable)
-        silent = f"; {len(series) - len(account.heard):,} of {len(series):,} series had none"
-        if account.left_from_ms is not None:
+            past = PastRange(series, pipeline, self._rules, shown, self._is_there)
+            report = past.publish(request.begin_ms, end_ms)
+        self._log_report(report, pipeline.flow.unroutable)
+        silent = f"; {len(series) - len(report.with_points):,} of {len(series):,} series had none"
+        if report.left_from_ms is not None:
             silent = ""  # a series that was not asked for the whole range may have had some
         took = duration(time.monotonic() - began)
-        self._say(f"Published {counted(account.points, 'point')} of {counted(len(names), 'interface')} in {took}{silent}.")
-        return account
+        self._say(f"Published {counted(report.points, 'point')} of {counted(len(names), 'interface')} in {took}{silent}.")
+        return report
 
     def _is_there(self) -> bool:
         """Whether the source answers at all."""
@@ -177,17 +177,17 @@ class Backfill:
             return False
         return True
 
-    def _report(self, account: Account, unroutable: list[str]) -> None:
+    def _log_report(self, report: RangeReport, unroutable: list[str]) -> None:
         """Say what went wrong."""
-        for reason, count in account.failures.most_common(SHOWN_REASONS):
-            log.warning("series given up in a slice count=%d reason=%r example=%r", count, reason, account.examples[reason])
-        if len(account.failures) > SHOWN_REASONS:
-            log.warning("series given up in a slice for other reasons reasons=%d", len(account.failures) - SHOWN_REASONS)
+        for reason, count in report.failures.most_common(SHOWN_REASONS):
+            log.warning("series given up in a slice count=%d reason=%r example=%r", count, reason, report.examples[reason])
+        if len(report.failures) > SHOWN_REASONS:
+            log.warning("series given up in a slice for other reasons reasons=%d", len(report.failures) - SHOWN_REASONS)
         for key in unroutable:
             log.error("no queue takes messages exchange=%r routing_key=%r, bind one and go on", self._config.exchange, key)
         if dropped := self._systems.counters.get(Count.POINTS_INVALID):
             log.warning("invalid points were dropped count=%d", dropped)
-        if not account.points and account.left_from_ms is None:
+        if not report.points and report.left_from_ms is None:
             log.warning("%s has no points at all in this range", self._source.name)
 
     def _say(self, text: str, level: int = logging.INFO) -> None:

@@ -126,8 +126,10 @@ def cycle(
     backfill: Callable[[int, int], str] = backfill_command,
 ) -> Cycle:
     """The cycle over these systems."""
-    way = pipeline(config, systems, may_work=systems.store.holds_lock, patience_s=patience_s)
-    return Cycle(way, systems.store, rules(config, once=once), begun=begun, beat=beat, backfill=backfill)
+    return Cycle(
+        pipeline(config, systems, may_work=systems.store.holds_lock, patience_s=patience_s),
+        systems.store, rules(config, once=once), begun=begun, beat=beat, backfill=backfill,
+    )  # fmt: skip
 
 
 def rules(config: Config, *, once: bool = False) -> Rules:

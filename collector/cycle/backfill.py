@@ -40,14 +40,14 @@ class Meter(Protocol):
 
 
 @dataclass(slots=True)
-class Account:
+class RangeReport:
     """What became of the range; `left_from_ms` is where the first slice begins that has anything unpublished."""
 
     points: int = 0
     again: int = 0
     """Points from `left_from_ms` on: they come once more when the rest is fetched."""
     left_from_ms: int | None = None
-    heard: set[Series] = field(default_factory=set)
+    with_points: set[Series] = field(default_factory=set)
     """The series that had points."""
     failures: Counter[str] = field(default_factory=Counter)
     """Windows that were given up, by the reason."""
@@ -82,7 +82,7 @@ class PastRange:
         meter: Meter,
         is_there: Callable[[], bool],
     ) -> None:
-        self.account = Account()
+        self.report = RangeReport()
         self._series = series
         self._pipeline, self._flow, self._stop = pipeline, pipeline.flow, pipeline.stop
         self._meter = meter
@@ -94,17 +94,17 @@ class PastRange:
         self._given_up: set[Series] = set()
         """In the slice before: these get one try."""
 
-    def publish(self, begin_ms: int, end_ms: int) -> Account:
+    def publish(self, begin_ms: int, end_ms: int) -> RangeReport:
         """Publish `[begin_ms, end_ms)`; ends early at a stop, and when no queue takes the messages."""
         for slice_ms in range(begin_ms, end_ms, self._slice_ms):
             if self._over():
-                self.account.leave(slice_ms)
+                self.report.leave(slice_ms)
                 break
-            before = self.account.points
+            before = self.report.points
             self._publish_slice(slice_ms, min(end_ms, slice_ms + self._slice_ms))
-            if self.account.left_from_ms is not None:
-                self.account.again += self.account.points - before
-        return self.account
+            if self.report.left_from_ms is not None:
+                self.report.again += self.report.points - before
+        return self.report
 
     def _over(self) -> bool:
         return self._stop.is_set() or bool(self._flow.unroutable)
@@ -128,7 +128,7 @@ class PastRange:
                 self._stop.wait(next(pauses_s))
         self._given_up = given_up
         if collection.left or given_up:
-            self.account.leave(begin_ms)
+            self.report.leave(begin_ms)
 
     def _round(self, collection: Collection) -> tuple[list[WindowResult], bool]:
         """One window of each series that is left; those that the source did not answer, and whether any got through.
@@ -152,8 +152,8 @@ class PastRange:
         window, series = result.window, result.window.series
         self._failures.pop(series, None)
         if result.points:
-            self.account.heard.add(series)
-        self.account.points += result.points
+            self.report.with_points.add(series)
+        self.report.points += result.points
         self._meter.add(window.end_ms - window.begin_ms, result.points)
 
     def _count(self, collection: Collection, failed: list[WindowResult]) -> set[Series]:
@@ -164,7 +164,7 @@ class PastRange:
             self._failures[series] += 1
             shortest = result.window.end_ms - result.window.begin_ms <= SHORTEST_TRY_MS or not result.shorten
             if series in self._given_up or (self._failures[series] >= FAILURES and shortest):
-                self.account.note_failure(result.failure, series)
+                self.report.note_failure(result.failure, series)
                 span = collection.left[series]
                 self._meter.add(span.end_ms - span.begin_ms, 0)
                 given_up.add(series)
