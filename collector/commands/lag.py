@@ -15,7 +15,7 @@ from collector.cycle.plan import collected, spans
 from collector.cycle.rules import Rules
 
 
-class State(enum.StrEnum):
+class RowState(enum.StrEnum):
     """What becomes of a row."""
 
     ACTIVE = "active"
@@ -49,7 +49,7 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
-class Lag:
+class RecordTypeLag:
     """How far the talking series of one record type are behind, and how many others there are; all of active rows."""
 
     talking: int
@@ -61,33 +61,33 @@ class Lag:
 
 
 @dataclass(frozen=True, slots=True)
-class RowStanding:
+class RowLag:
     """A row, what becomes of it, and its series in the order of RECORD_TYPES."""
 
     row: Row
-    state: State
+    state: RowState
     positions: tuple[Position, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class TableLag:
     """The whole table at one moment."""
 
     now_ms: int
     settled_ms: int
-    rows: tuple[RowStanding, ...]
+    rows: tuple[RowLag, ...]
     untrusted: tuple[UntrustedRow, ...]
 
     def counts(self) -> dict[str, int]:
         """How many rows there are in each state; `untrusted` is one more."""
         states = Counter(each.state for each in self.rows)
-        return {**{state.value: states[state] for state in State}, "untrusted": len(self.untrusted)}
+        return {**{state.value: states[state] for state in RowState}, "untrusted": len(self.untrusted)}
 
     def active(self) -> list[tuple[str, Position]]:
         """The series of active rows, each with its row's name."""
-        return [(each.row.name, position) for each in self.rows if each.state is State.ACTIVE for position in each.positions]
+        return [(each.row.name, position) for each in self.rows if each.state is RowState.ACTIVE for position in each.positions]
 
-    def lag(self) -> dict[RecordType, Lag]:
+    def by_record_type(self) -> dict[RecordType, RecordTypeLag]:
         """By record type."""
         positions: dict[RecordType, list[Position]] = {}
         for _, position in self.active():
@@ -99,13 +99,13 @@ class Standing:
         behind = [(name, each) for name, each in self.active() if each.voice is Voice.TALKING and each.behind_s]
         return sorted(behind, key=lambda pair: (-(pair[1].behind_s or 0), pair[0], pair[1].record_type))[:most]
 
-    def of(self, name: str) -> "Standing":
+    def of(self, name: str) -> "TableLag":
         """The part of it that one name has."""
         rows = tuple(each for each in self.rows if each.row.name == name)
         return replace(self, rows=rows, untrusted=tuple(each for each in self.untrusted if each.name == name))
 
 
-def stand(table: Table, now_ms: int, rules: Rules) -> Standing:
+def table_lag(table: Table, now_ms: int, rules: Rules) -> TableLag:
     """Judge every row as a cycle would at this moment."""
     settled_ms = now_ms - rules.settle_ms
     collected_ids = {row.id for row, _ in collected(table.rows)}
@@ -113,12 +113,12 @@ def stand(table: Table, now_ms: int, rules: Rules) -> Standing:
     rows = []
     for row in table.rows:
         if row.id not in collected_ids:
-            rows.append(RowStanding(row, State.DOUBLE, ()))
+            rows.append(RowLag(row, RowState.DOUBLE, ()))
             continue
-        state = State.ACTIVE if row.active else State.DRAINING if row.id in due_ids else State.RETIRED
+        state = RowState.ACTIVE if row.active else RowState.DRAINING if row.id in due_ids else RowState.RETIRED
         positions = (_position(row, each, settled_ms, rules) for each in rules.record_types)
-        rows.append(RowStanding(row, state, tuple(positions)))
-    return Standing(now_ms, settled_ms, tuple(rows), table.untrusted)
+        rows.append(RowLag(row, state, tuple(positions)))
+    return TableLag(now_ms, settled_ms, tuple(rows), table.untrusted)
 
 
 def _position(row: Row, record_type: RecordType, settled_ms: int, rules: Rules) -> Position:
@@ -130,8 +130,8 @@ def _position(row: Row, record_type: RecordType, settled_ms: int, rules: Rules) 
     return Position(record_type, checkpoint_ms, max(0, end_ms - checkpoint_ms) / 1000, voice)
 
 
-def _lag(positions: Sequence[Position]) -> Lag:
+def _lag(positions: Sequence[Position]) -> RecordTypeLag:
     voices = Counter(each.voice for each in positions)
     behind = [each.behind_s for each in positions if each.voice is Voice.TALKING and each.behind_s is not None]
     median_s = statistics.median(behind) if behind else None
-    return Lag(len(behind), median_s, max(behind, default=None), voices[Voice.SILENT], voices[Voice.UNHEARD])
+    return RecordTypeLag(len(behind), median_s, max(behind, default=None), voices[Voice.SILENT], voices[Voice.UNHEARD])

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from collector.commands import status, wiring
-from collector.commands.lag import Standing, State, Voice, stand
+from collector.commands.lag import RowState, TableLag, Voice, table_lag
 from collector.config.configuration import Config
 from collector.core import outage
 from collector.core.errors import CollectorError, ConfigurationError, NoTableError, UnavailableError
@@ -30,13 +30,13 @@ def row(row_id: int, *behind_s: float, until_ms: int | None = None, name: str = 
     return Row(row_id, name or resource(row_id), NOW_MS - 48 * HOUR_MS, until_ms, checkpoints)
 
 
-def standing(rows: Iterable[Row], untrusted: tuple[UntrustedRow, ...] = (), rules: Rules = RULES) -> Standing:
-    return stand(Table(tuple(rows), untrusted), NOW_MS, rules)
+def standing(rows: Iterable[Row], untrusted: tuple[UntrustedRow, ...] = (), rules: Rules = RULES) -> TableLag:
+    return table_lag(Table(tuple(rows), untrusted), NOW_MS, rules)
 
 
 def test_lag_is_that_of_the_series_that_talk_and_the_others_are_counted() -> None:
     rows = [row(1, 60, 0, DAY_S), row(2, 600, 0, DAY_S + 1), row(3, 120, 30), row(4, DAY_S - 0.001, 90_000)]
-    lag = standing(rows).lag()
+    lag = standing(rows).by_record_type()
     assert {key: (each.talking, each.median_s, each.worst_s, each.silent, each.no_points_yet) for key, each in lag.items()} == {
         TRAFFIC: (4, 360, DAY_S - 0.001, 0, 0),
         ERRORS: (3, 0, 30, 1, 0),
@@ -45,7 +45,7 @@ def test_lag_is_that_of_the_series_that_talk_and_the_others_are_counted() -> Non
 
 
 def test_checkpoint_ahead_of_what_is_settled_is_not_behind() -> None:
-    assert standing([row(1, -300, -300, -300)]).lag()[TRAFFIC].worst_s == 0
+    assert standing([row(1, -300, -300, -300)]).by_record_type()[TRAFFIC].worst_s == 0
 
 
 @pytest.mark.parametrize(("late_s", "voice"), [(2400, Voice.TALKING), (2401, Voice.SILENT)])
@@ -60,17 +60,17 @@ def test_every_series_with_a_checkpoint_talks_where_late_data_is_hardly_longer_t
 def test_retired_rows_do_not_count_in_the_lag_of_active_ones() -> None:
     until_ms = SETTLED_MS - HOUR_MS
     found = standing([row(1, 60, 60, 60), row(2, 7200, 7200, 7200, until_ms=until_ms)])
-    assert [lag.worst_s for lag in found.lag().values()] == [60] * 3
-    assert [each.state for each in found.rows] == [State.ACTIVE, State.DRAINING]
+    assert [lag.worst_s for lag in found.by_record_type().values()] == [60] * 3
+    assert [each.state for each in found.rows] == [RowState.ACTIVE, RowState.DRAINING]
     assert [each.behind_s for each in found.rows[1].positions] == [3600] * 3
-    assert standing([row(1, 3600, 3600, 3600, until_ms=until_ms)]).rows[0].state is State.RETIRED
+    assert standing([row(1, 3600, 3600, 3600, until_ms=until_ms)]).rows[0].state is RowState.RETIRED
 
 
 def test_row_that_is_not_collected_is_neither_behind_nor_silent() -> None:
     rows = (row(1, 60, 60, 60), row(2, 9000, 9000, 9000, name=resource(1)))
     found = standing(rows)
-    assert [each.state for each in found.rows] == [State.ACTIVE, State.DOUBLE]
-    assert found.lag()[TRAFFIC].talking == 1
+    assert [each.state for each in found.rows] == [RowState.ACTIVE, RowState.DOUBLE]
+    assert found.by_record_type()[TRAFFIC].talking == 1
 
 
 def test_furthest_behind_come_first_and_neither_the_punctual_nor_the_silent_are_among_them() -> None:
