@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from collector.core.contracts import Batch, Fetched, Outcome, Publisher, Source
 from collector.core.counters import Count, Counters
@@ -24,28 +24,24 @@ from collector.core.report import WindowOutcome
 from collector.core.shutdown import Stop
 from collector.cycle.flow_control import FlowControl
 from collector.cycle.messages import traffic_messages
-from collector.cycle.point_filter import Selection, select
+from collector.cycle.point_filter import Point, Selection, select
 
 TICK_S = 0.5
 """At least so often the caller gets to do its own work, results or not."""
 
-_POINTS = {
-    Outcome.CONFIRMED: Count.POINTS_CONFIRMED,
-    Outcome.UNACCEPTABLE: Count.POINTS_CONFIRMED,
-    Outcome.RETURNED: Count.POINTS_RETURNED,
-    Outcome.REFUSED: Count.POINTS_REFUSED,
+_WINDOWS: dict[Outcome, tuple[WindowOutcome, Count | None]] = {
+    Outcome.CONFIRMED: (WindowOutcome.DONE, Count.POINTS_CONFIRMED),
+    # the rest of it is confirmed, and what was given up never comes
+    Outcome.UNACCEPTABLE: (WindowOutcome.DONE, Count.POINTS_CONFIRMED),
+    Outcome.RETURNED: (WindowOutcome.RETURNED, Count.POINTS_RETURNED),
+    Outcome.REFUSED: (WindowOutcome.REFUSED, Count.POINTS_REFUSED),
+    Outcome.LOST: (WindowOutcome.LOST, None),
 }
+"""What a batch's outcome means for its window, and what its points count as."""
 _INTERFACES = {
     Outcome.CONFIRMED: Count.INTERFACES_CONFIRMED,
     Outcome.RETURNED: Count.INTERFACES_RETURNED,
     Outcome.REFUSED: Count.INTERFACES_REFUSED,
-}
-_WINDOWS = {
-    Outcome.CONFIRMED: WindowOutcome.DONE,
-    Outcome.UNACCEPTABLE: WindowOutcome.DONE,  # the rest of it is confirmed, and what was given up never comes
-    Outcome.RETURNED: WindowOutcome.RETURNED,
-    Outcome.REFUSED: WindowOutcome.REFUSED,
-    Outcome.LOST: WindowOutcome.LOST,
 }
 _Result = TypeVar("_Result")
 
@@ -178,33 +174,37 @@ class _Intake:
 
     def deliver(self, fetched: Fetched) -> None:
         """See contracts.Intake."""
-        window, record_type = fetched.window, fetched.window.series.record_type
-        taken, admitted = self._admitted.pop(window.series)
+        window = fetched.window
+        room, admitted = self._admitted.pop(window.series)
         selection = select(fetched.points, window)
         self._note_rejected(window, selection)
-        # the functions below keep these alone, so that the answer's memory is free while its messages are in flight
-        points, newest_ms, failure, shorten = len(selection.points), selection.newest_ms, fetched.failure, fetched.shorten
+        answer = _Answer(window, len(selection.points), selection.newest_ms, fetched.failure, fetched.shorten, admitted)
         self._results.expect()
+        if answer.points:
+            self._publish(answer, selection.points, room)
+        else:
+            self._flow.settle(self._key, None, room)
+            silent = WindowOutcome.EMPTY if answer.newest_ms is None else WindowOutcome.DONE
+            self._end(answer, silent if answer.failure is None else WindowOutcome.FAILED)
 
-        def end(outcome: WindowOutcome) -> None:
-            seconds = self._monotonic() - admitted
-            self._results.put(WindowResult(window, outcome, points, newest_ms, failure or "", shorten, seconds))
+    def _publish(self, answer: "_Answer", points: Sequence[Point], room: int) -> None:
+        name, record_type = answer.window.series.name, answer.window.series.record_type
+        self._flow.resize(room, answer.points)
+        self._counters.add(Count.POINTS_PUBLISHED, answer.points, record_type)
+        self._publisher.publish(Batch(self._key, traffic_messages(name, record_type, points), partial(self._settle, answer)))
 
-        if not points:
-            self._flow.settle(self._key, None, taken)
-            silent = WindowOutcome.EMPTY if newest_ms is None else WindowOutcome.DONE
-            end(silent if failure is None else WindowOutcome.FAILED)
-            return
+    def _settle(self, answer: "_Answer", outcome: Outcome) -> None:
+        """The batch of this answer has its outcome."""
+        window_outcome, count = _WINDOWS[outcome]
+        if count is not None:
+            self._counters.add(count, answer.points, answer.window.series.record_type)
+        self._flow.settle(self._key, outcome, answer.points)
+        self._end(answer, window_outcome)
 
-        def done(outcome: Outcome) -> None:
-            if count := _POINTS.get(outcome):
-                self._counters.add(count, points, record_type)
-            self._flow.settle(self._key, outcome, points)
-            end(_WINDOWS[outcome])
-
-        self._flow.resize(taken, points)
-        self._counters.add(Count.POINTS_PUBLISHED, points, record_type)
-        self._publisher.publish(Batch(self._key, traffic_messages(window.series.name, record_type, selection.points), done))
+    def _end(self, answer: "_Answer", outcome: WindowOutcome) -> None:
+        window, points, newest_ms, failure, shorten, admitted = answer
+        seconds = self._monotonic() - admitted
+        self._results.put(WindowResult(window, outcome, points, newest_ms, failure or "", shorten, seconds))
 
     def _note_rejected(self, window: Window, selection: Selection) -> None:
         if not (selection.invalid or selection.double or selection.outside or selection.without_value):
@@ -229,6 +229,19 @@ class _Intake:
                 selection.far_outside,
                 selection.invalid_example or "none",
             )
+
+
+class _Answer(NamedTuple):
+    """What is kept of an answer while its messages are in flight: the memory that it came in is free again."""
+
+    window: Window
+    points: int
+    """How many were published."""
+    newest_ms: int | None
+    failure: str | None
+    shorten: bool
+    admitted: float
+    """When its window was admitted, in monotonic time."""
 
 
 class _Results(Generic[_Result]):
