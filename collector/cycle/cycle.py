@@ -6,12 +6,12 @@ leaves `run` as an exception: the caller takes the lock again and starts a new c
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from collector.core.contracts import Outcome, Store
 from collector.core.counters import Count
 from collector.core.errors import AnswerError, CollectorError, LockLostError, UnavailableError
-from collector.core.model import Held, Listing, RecordType, Table
+from collector.core.model import Held, Listing, RecordType, Row, Table
 from collector.core.report import CycleOutcome, CycleReport, ReasonKind, WindowOutcome
 from collector.core.text import printable
 from collector.cycle.checkpoints import Checkpoints
@@ -91,7 +91,14 @@ class Cycle:
             if listing:
                 self._announce(listing, until, report)
             del listing  # some 30 MB that the rest of the cycle has no use for
-            self._collect(self._plan(table, now_ms, report), until, report)
+            due = self._plan(table, now_ms, report)
+            rows = [row for row, _ in collected(table.rows)]
+            self._checkpoints.begin(table.newest_ms)
+            self._states.begin(rows, now_ms, report.settled_ms)
+            chosen = self._states.choose(due)
+            self._say_skipped(due)
+            self._note_plan(rows, chosen, len(table.untrusted), report)
+            self._collect(chosen, until, report)
             report.answered_up_to = self._states.answered_up_to()
             conclude(report, self._pipeline, self._states.checkpoints_of_answered(), self._announcements.left, self._rules)
         except CollectorError:
@@ -199,32 +206,29 @@ class Cycle:
             report.add(ReasonKind.LEFT, "interface messages were not all confirmed")
 
     def _plan(self, table: Table, now_ms: int, report: CycleReport) -> list[Span]:
-        """What to ask for in this cycle."""
-        rules = self._rules
-        names = names_to_look_up(table.rows, rules.record_types)
+        """What is due of each series."""
+        report.settled_ms = settled_ms(now_ms, self._rules.settle_ms)
+        names = names_to_look_up(table.rows, self._rules.record_types)
         history = self._history.of(names, table.rows)
         self._history.keep_only(names)
-        report.settled_ms = settled_ms(now_ms, rules.settle_ms)
-        due = spans(table.rows, history, now_ms, rules)
-        rows = [row for row, _ in collected(table.rows)]
-        self._checkpoints.begin(table.newest_ms)
-        self._states.begin(rows, now_ms, report.settled_ms)
-        chosen = self._states.choose(due)
-        self._say_skipped([span for span in due if self._states.skips(span)])
+        return spans(table.rows, history, now_ms, self._rules)
+
+    def _note_plan(self, rows: Sequence[Row], chosen: Sequence[Span], untrusted: int, report: CycleReport) -> None:
+        """Note what is collected in this cycle, and what is not."""
         # before `active`: from then on the page shows this report's figures, `answered_up_to` among them
         report.answered_up_to = self._states.answered_up_to()
         active = [row for row in rows if row.active]
-        report.idle, report.active, report.untrusted = len(self._states.idle), len(active), len(table.untrusted)
+        report.idle, report.active, report.untrusted = len(self._states.idle), len(active), untrusted
         asked = {span.series.row_id for span in chosen} | {series.row_id for series in self._states.idle}
         report.draining = len(asked - {row.id for row in active})
-        for record_type in rules.record_types:
+        for record_type in self._rules.record_types:
             checkpoints = [row.checkpoints[record_type] for row in active if record_type in row.checkpoints]
             if checkpoints:
                 self._newest_ms.setdefault(record_type, max(checkpoints))
-        return chosen
 
     def _say_skipped(self, due: list[Span]) -> None:
-        skipped = [(span.skipped_from_ms, span.begin_ms) for span in due if span.skipped_from_ms is not None]
+        skips = [span for span in due if self._states.skips(span)]
+        skipped = [(span.skipped_from_ms, span.begin_ms) for span in skips if span.skipped_from_ms is not None]
         if skipped:
             command = self._backfill(min(begin_ms for begin_ms, _ in skipped), max(end_ms for _, end_ms in skipped))
             log.warning("series further behind than MAX_BACKLOG start there series=%d fetch_the_rest=%r", len(skipped), command)
