@@ -3,8 +3,6 @@
 import random
 from collections.abc import Iterator
 
-RETRY_DELAYS_S = (0.5, 1.5)
-"""Before the second and the third try of one request."""
 JITTER = 0.2
 """Each delay is up to this share shorter or longer, so that many waiters do not come back in step."""
 

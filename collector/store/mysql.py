@@ -13,7 +13,6 @@ from contextlib import suppress
 from typing import TypeVar
 
 from collector.config.systems import MysqlSettings
-from collector.core.addresses import AddressOrder
 from collector.core.backoff import jittered
 from collector.core.counters import Count, Counters
 from collector.core.errors import CollectorError, LockLostError, NoTableError, UnavailableError
@@ -21,6 +20,7 @@ from collector.core.share import Share
 from collector.core.shutdown import Stop
 from collector.core.text import printable
 from collector.store import schema, sql
+from collector.store.address_order import AddressOrder
 from collector.store.driver import SessionLostError
 from collector.store.session import TIMEOUT_S, AgainError, Session, UnwritableError, located
 from collector.store.sql import Dialect, Execute, Result

@@ -12,9 +12,9 @@ from typing import Any
 import mysql.connector
 
 from collector.config.systems import MysqlSettings
-from collector.core.addresses import AddressOrder
 from collector.core.errors import CollectorError, ConfigurationError, NoTableError, UnavailableError
 from collector.core.text import printable
+from collector.store.address_order import AddressOrder
 from collector.store.driver import FIRST_PLUGIN, Connection, SessionLostError, addresses
 from collector.store.sql import Result
 

@@ -15,7 +15,7 @@ from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 from urllib3.util import Retry
 
-from collector.core.backoff import RETRY_DELAYS_S, jittered
+from collector.core.backoff import jittered
 from collector.core.counters import Counters, RequestOutcome
 from collector.core.errors import AnswerError, CollectorError, UnavailableError
 from collector.core.shutdown import Stop
@@ -30,6 +30,8 @@ from collector.source.http.turns import Turns
 
 log = logging.getLogger(__name__)
 
+RETRY_DELAYS_S = (0.5, 1.5)
+"""Before the second and the third try of one request."""
 TRIES = 1 + len(RETRY_DELAYS_S)
 OK = frozenset({200})
 MAY_PASS = frozenset({408, 429, *range(500, 1000)})
