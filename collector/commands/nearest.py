@@ -4,8 +4,9 @@ import difflib
 import re
 from collections.abc import Iterable
 
+from collector.core.text import unescaped
+
 SUGGESTED = 5
-_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _WILDCARDS = re.compile(r"[*?\[\]]")
 
 
@@ -20,4 +21,4 @@ def nearest(wanted: str, names: Iterable[str]) -> str:
 
 
 def _plain(name: str) -> str:
-    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), name).lower()
+    return unescaped(name).lower()

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from collector.core.share import Share
+from collector.core.text import ESCAPE, unescaped
 
 FIRST_MS = 10**12
 """The smallest time of 13 digits, September 2001; the table holds times as text of 13 digits."""
@@ -22,7 +23,6 @@ GRID_MS = 30_000
 
 JsonObject = dict[str, Any]
 
-_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
@@ -65,18 +65,14 @@ def resource_fault(resource: object) -> str | None:
         return "resource with ? or #"
     if _SCHEME.match(resource) or resource.startswith("//"):
         return "resource with a scheme or a host"
-    if resource.count("%") != len(_ESCAPE.findall(resource)):
+    if resource.count("%") != len(ESCAPE.findall(resource)):
         return "resource with a % that is no escape"
     segments = resource.split("/")
     if "" in segments:
         return "resource with an empty segment"
-    if any(_decode(segment) in (".", "..") for segment in segments):
+    if any(unescaped(segment) in (".", "..") for segment in segments):
         return "resource with a segment . or .."
     return None
-
-
-def _decode(segment: str) -> str:
-    return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), segment)
 
 
 class Series(NamedTuple):

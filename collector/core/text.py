@@ -11,6 +11,8 @@ _UNPRINTABLE = re.compile(
     "\u2028\u2029"  # line separators: one record would look like two
     "\ud800-\udfff]"  # lone surrogates: no encoder takes them
 )
+ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
+"""Of a character in a URL."""
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -21,6 +23,11 @@ def printable(text: object, most: int | None = MOST_CHARACTERS) -> str:
     """
     shown = str(text) if most is None else _cut(str(text), most)
     return _UNPRINTABLE.sub(_escaped, shown)
+
+
+def unescaped(text: str) -> str:
+    """With each `%XX` as the one character of that number."""
+    return ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)
 
 
 def counted(number: int, noun: str) -> str:

@@ -5,7 +5,6 @@ Everything is a function of the seed, the interface and the time, so that what w
 
 import csv
 import json
-import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from collector.core.model import GRID_MS, JsonObject, RecordType
+from collector.core.text import unescaped
 
 Value = int | float | None
 Point = tuple[int, Value, Value]
@@ -38,7 +38,6 @@ ODD_EVERY = 61
 AWAY_EVERY = 20
 """With a rotation, one interface in so many is away at any time."""
 DEFAULT_SPEED_MBPS = 1000
-_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 encode = json.JSONEncoder(separators=(",", ":")).encode
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -173,7 +172,7 @@ class SimulatedNetwork:
     def interface(self, resource: str) -> JsonObject:
         """Its object in the listing: its 23 keys, some of them null or empty."""
         number = self._hash(resource)
-        name = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), resource.rpartition("/")[2])
+        name = unescaped(resource.rpartition("/")[2])
         device = resource.split("/")[1] if resource.count("/") > 1 else resource
         site = device.rpartition("-")[0].upper()
         physical = "/" in name and "." not in name
