@@ -8,12 +8,11 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
 from collector import __version__
 from collector.config.kinds import RATE, Kind, number, one_of, whole
-from collector.core.model import RecordType, is_time
+from collector.core.model import RecordType, is_time, iso_ms
 from collector.watch import logs
 
 log = logging.getLogger(__name__)
@@ -25,7 +24,6 @@ RECORD_TYPE = one_of({each: each for each in RecordType})
 UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _AGO = re.compile(r"-([0-9]{1,9})([smhdw])")
 _LIKE_AGO = re.compile(r"-[0-9.]")
-_EPOCH = datetime.fromtimestamp(0, UTC)
 
 SOURCES = ("netbeam", "stardust")
 DEMO_INTERFACES = 12
@@ -157,11 +155,7 @@ def _time_ms(text: str) -> int:
     elif _LIKE_AGO.match(text):
         raise argparse.ArgumentTypeError("must be a whole number and one unit, s, m, h, d or w, for so long ago: -90m, -2h")
     else:
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            moment = _EPOCH
-        time_ms = ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // timedelta(milliseconds=1)
+        time_ms = iso_ms(text) or 0
     if not is_time(time_ms):
         raise argparse.ArgumentTypeError("must be a time such as 2026-11-25T01:00:00Z, 2026-11-25, 1795568400000, -2h or now")
     return time_ms

@@ -7,7 +7,7 @@ import enum
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from collector.core.share import Share
@@ -23,6 +23,7 @@ GRID_MS = 30_000
 
 JsonObject = dict[str, Any]
 
+_EPOCH = datetime.fromtimestamp(0, UTC)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
@@ -46,6 +47,16 @@ def iso(ms: int) -> str:
     """A time as people and `--begin` take it: ISO 8601, UTC, with milliseconds where it has any."""
     moment = datetime.fromtimestamp(ms // 1000, UTC).replace(microsecond=ms % 1000 * 1000)
     return moment.isoformat(timespec="milliseconds" if ms % 1000 else "seconds").replace("+00:00", "Z")
+
+
+def iso_ms(text: str) -> int | None:
+    """The time that a text in ISO 8601 says, in UTC where it names no zone; None where it says none that `is_time`."""
+    try:
+        moment = datetime.fromisoformat(text)
+        ms = ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // timedelta(milliseconds=1)
+    except (ValueError, OverflowError):
+        return None
+    return ms if is_time(ms) else None
 
 
 def resource_fault(resource: object) -> str | None:

@@ -3,10 +3,9 @@
 import functools
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from collector.core.model import GRID_MS, RecordType, Window, is_time
+from collector.core.model import GRID_MS, RecordType, Window, is_time, iso_ms
 from collector.core.text import printable
 from collector.source.stardust.identity import shown
 from collector.source.stardust.queries import FIELDS
@@ -20,7 +19,6 @@ ASKED_FOR = 3
 """How many fields a document has when no name of them has a dot: `start`, `meta` and `values`."""
 DEEPEST = 8
 """Levels of a document that are looked at; what is read lies on the fourth at the most."""
-_EPOCH = datetime.fromtimestamp(0, UTC)
 
 Values = Any
 """What a document has below `values`; of several that differ, a list of them."""
@@ -118,12 +116,7 @@ def start_ms(value: Any) -> int | None:
 def _parsed(text: str) -> int | None:
     if text.isascii() and text.isdigit():
         return start_ms(int(text)) if len(text) == 13 else None
-    try:
-        moment = datetime.fromisoformat(text)
-        ms = ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // timedelta(milliseconds=1)
-    except (ValueError, OverflowError):
-        return None
-    return ms if is_time(ms) else None
+    return iso_ms(text)
 
 
 def points_of(documents: Mapping[int, Values], window: Window) -> list[object]:
