@@ -13,7 +13,7 @@ from collector.core.counters import Counters
 from collector.core.limited_log import LimitedLog
 from collector.core.model import RecordType, Row
 from collector.core.report import CycleReport
-from collector.core.share import Share
+from collector.core.share import WHOLE, Share
 from collector.core.shutdown import Stop
 from collector.cycle import flow_control as flow_module
 from collector.cycle import pipeline as pipeline_module
@@ -23,7 +23,6 @@ from collector.cycle.pipeline import Pipeline
 from collector.cycle.rules import Rules
 from tests.fakes import HOUR_MS, NOW_MS, Clock, FakePublisher, FakeSource, FakeStore, Points, resource, three_points
 
-WHOLE = Share()
 INTERFACES, TRAFFIC = "interfaces", "traffic"
 """Routing keys."""
 POLL_S = 900

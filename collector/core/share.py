@@ -34,3 +34,7 @@ class Share:
     def others(self) -> list[Self]:
         """Every share of the same division but this one."""
         return [type(self)(number, self.of) for number in range(1, self.of + 1) if number != self.number]
+
+
+WHOLE = Share()
+"""All interfaces."""

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 
 from collector.core.model import RecordType
-from collector.core.share import Share
+from collector.core.share import WHOLE, Share
 
 ALLOWANCE_MS = 600_000
 """A series may be two poll intervals and ten minutes behind before it counts as silent."""
-WHOLE = Share()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from collector.config.systems import MysqlSettings
 from collector.core.backoff import jittered
 from collector.core.counters import Count, Counters
 from collector.core.errors import CollectorError, LockLostError, NoTableError, UnavailableError
-from collector.core.share import Share
+from collector.core.share import WHOLE, Share
 from collector.core.shutdown import Stop
 from collector.core.text import printable
 from collector.store import schema, sql
@@ -43,7 +43,6 @@ DIALECT = Dialect(
     length="CHAR_LENGTH",
     integer="UNSIGNED",
 )
-WHOLE = Share()
 
 _T = TypeVar("_T")
 

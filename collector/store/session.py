@@ -16,15 +16,13 @@ from collector.core.errors import CollectorError, ConfigurationError, NoTableErr
 from collector.core.text import printable
 from collector.store.address_order import AddressOrder
 from collector.store.driver import FIRST_PLUGIN, Connection, SessionLostError, addresses
-from collector.store.sql import Result
+from collector.store.sql import ROWS_AT_ONCE, Result
 
 # what is worth a line is said by the outage; at DEBUG the driver logs what it answers to a login, at times the password
 logging.getLogger("mysql.connector").setLevel(logging.CRITICAL + 1)
 
 TIMEOUT_S = 5
 """For connecting, and for each answer: a frozen server must not hold up a stop, which has 8 s in all."""
-ROWS_AT_ONCE = 1000
-"""How many rows of a long answer are in memory as they came."""
 
 SETTINGS = (
     # a collector that is frozen or cut off, in the middle of an answer too, loses session and lock within 20 s

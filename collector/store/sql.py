@@ -36,6 +36,8 @@ MOST_AHEAD_MS = 86_400_000
 """A time further ahead than a day was not written by a collector with a sane clock."""
 CHUNK = 1000
 """Rows in one statement: below 200 kB, far from any `max_allowed_packet` and from SQLite's limit of parameters."""
+ROWS_AT_ONCE = 1000
+"""Rows of a long answer that are in memory as they came."""
 NAMES_AT_ONCE = 5000
 """Names in one statement that looks for them: each one reads the whole table, since there is no index on names."""
 CASES = 200

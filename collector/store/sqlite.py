@@ -16,15 +16,13 @@ from typing import TypeVar
 from collector.core.errors import ConfigurationError, LockLostError, NoTableError, UnavailableError
 from collector.core.shutdown import Stop
 from collector.store import sql
-from collector.store.sql import Dialect, Execute, Result
+from collector.store.sql import ROWS_AT_ONCE, Dialect, Execute, Result
 from collector.store.table import TableStore
 
 BUSY_S = 2.0
 """How long to wait for somebody else's statement."""
 LOCK_POLL_S = 0.25
 """Between two tries to take the lock."""
-ROWS_AT_ONCE = 1000
-"""How many rows are in memory as they came."""
 
 CREATE = f"""CREATE TABLE IF NOT EXISTS {sql.NAME} (
   id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
