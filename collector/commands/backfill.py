@@ -19,10 +19,10 @@ from collector.core.counters import Count
 from collector.core.errors import AnswerError, ConfigurationError, NoTableError, UnavailableError
 from collector.core.model import RecordType, Row, Series, UntrustedRow, iso, resource_fault
 from collector.core.shutdown import Stop
-from collector.core.text import printable
+from collector.core.text import counted, printable
 from collector.cycle.backfill import PastRange, RangeReport
 from collector.cycle.plan import settled_ms
-from collector.watch.format import counted, duration
+from collector.watch.format import duration
 
 log = logging.getLogger(__name__)
 

@@ -18,11 +18,11 @@ from collector.core.counters import Counters
 from collector.core.errors import AnswerError, CollectorError, ConfigurationError, NoExchangeError, NoTableError, UnavailableError
 from collector.core.model import Listing, Series, Window
 from collector.core.shutdown import GRACE_S, Stop
-from collector.core.text import printable
+from collector.core.text import counted, printable
 from collector.cycle.cycle import CLOCK_TOLERANCE_S
 from collector.cycle.plan import settled_ms
 from collector.store.sql import COLUMNS, NAME
-from collector.watch.format import counted, duration
+from collector.watch.format import duration
 
 LIMIT_S = 15.0
 """For one system: long enough for a listing of 5 MB, short enough to wait for."""

@@ -15,11 +15,12 @@ from collector.commands.run import Daemon
 from collector.config.configuration import Config
 from collector.core.counters import Count
 from collector.core.shutdown import Stop
+from collector.core.text import counted
 from collector.source.simulated.netbeam import SimulatedNetbeam
 from collector.source.simulated.network import SimulatedNetwork
 from collector.source.simulated.server import SimulatedServer
 from collector.source.simulated.stardust_server import SimulatedStardust
-from collector.watch.format import counted, duration
+from collector.watch.format import duration
 from collector.watch.state import Identity
 
 POLL_S = 5

@@ -21,7 +21,7 @@ def printable(text: object, most: int | None = MOST_CHARACTERS) -> str:
 
     Escapes C0, DEL, C1, bidi controls, line separators and lone surrogates as `\\n`, `\\x1b` or `\\u202e`.
     """
-    shown = str(text) if most is None else _cut(str(text), most)
+    shown = str(text) if most is None else cut(str(text), most)
     return _UNPRINTABLE.sub(_escaped, shown)
 
 
@@ -30,12 +30,13 @@ def unescaped(text: str) -> str:
     return ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)
 
 
-def counted(number: int, noun: str) -> str:
-    """`1 window`, `2 windows`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def counted(number: int, one: str, more: str | None = None) -> str:
+    """`1 window`, `2,000 windows`; `more` where the plural has no mere s."""
+    return f"{number:,} {one}" if number == 1 else f"{number:,} {more or one + 's'}"
 
 
-def _cut(text: str, most: int) -> str:
+def cut(text: str, most: int = MOST_CHARACTERS) -> str:
+    """At most so many characters of it, the last one an ellipsis where more are left out."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 

@@ -13,11 +13,6 @@ def clock(ms: int, now_ms: int) -> str:
     return utc(ms, "%H:%M" if utc(ms, "%Y-%m-%d") == utc(now_ms, "%Y-%m-%d") else "%Y-%m-%d %H:%M")
 
 
-def counted(number: int, one: str, more: str | None = None) -> str:
-    """`1 interface`, `2 interfaces`; `more` where the plural has no mere s."""
-    return f"{number:,} {one}" if number == 1 else f"{number:,} {more or one + 's'}"
-
-
 def duration(seconds: float) -> str:
     """A span of time in its two greatest units."""
     if 0.0005 <= seconds < 0.1:

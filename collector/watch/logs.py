@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping
 from typing import TextIO, cast
 
-from collector.core.text import MOST_CHARACTERS, printable
+from collector.core.text import MOST_CHARACTERS, cut, printable
 
 QUIET = {"pika": logging.CRITICAL + 1, "mysql": logging.CRITICAL + 1, "urllib3": logging.ERROR}
 """Libraries that log what the adapters say better, at DEBUG with the password in pika's case, and as often as a server likes."""
@@ -138,7 +138,7 @@ def _short(value: object) -> object:
     if isinstance(value, int | float):
         return value
     text = str(value)
-    return value if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 1]}…"
+    return value if len(text) <= MOST_CHARACTERS else cut(text)
 
 
 def _split(record: logging.LogRecord) -> tuple[str, dict[str, object]]:

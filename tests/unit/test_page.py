@@ -12,9 +12,9 @@ import pytest
 from collector.core.counters import Count, Counters
 from collector.core.model import RecordType
 from collector.core.report import AnsweredUpTo, CycleOutcome, CycleReport, Reason, ReasonKind, WindowOutcome
-from collector.core.text import MOST_CHARACTERS
+from collector.core.text import MOST_CHARACTERS, counted
 from collector.watch.charts import FEWEST_SLOTS, charts
-from collector.watch.format import clock, counted, duration, utc
+from collector.watch.format import clock, duration, utc
 from collector.watch.page import CONTENT_SECURITY_POLICY, RUNNING_REFRESH_S, SHOWN_CYCLES, STYLE, render
 from collector.watch.state import Dependency, Identity, Role, Snapshot, System
 
