@@ -127,6 +127,12 @@ class FakeIntake:
             self._released(window)
 
 
+def drained(row: Row, record_types: Collection[RecordType]) -> bool:
+    """Whether a retired row has been collected up to its end, in each of these record types."""
+    until = row.active_until_ms
+    return until is not None and all(row.checkpoints.get(each, 0) >= until for each in record_types)
+
+
 class FakeStore:
     """Implements contracts.Store over a dict of rows by id."""
 
@@ -171,7 +177,7 @@ class FakeStore:
         self._called("read")
         rows = [self.rows[row_id] for row_id in sorted(self.rows)]
         newest_ms = max((each for row in rows for each in row.checkpoints.values()), default=None)
-        wanted = tuple(row for row in rows if undrained_in is None or row.active or not row.drained(undrained_in))
+        wanted = tuple(row for row in rows if undrained_in is None or row.active or not drained(row, undrained_in))
         return Table(wanted, self.untrusted, newest_ms)
 
     def history(self, names: Collection[str]) -> tuple[Row, ...]:

@@ -151,11 +151,6 @@ class Row:
         """Listed when the table was last reconciled (status 1); otherwise retired at `active_until_ms` (status 0)."""
         return self.active_until_ms is None
 
-    def drained(self, record_types: tuple[RecordType, ...]) -> bool:
-        """Whether a retired row has been collected up to its end, in each of these record types."""
-        until = self.active_until_ms
-        return until is not None and all(self.checkpoints.get(each, 0) >= until for each in record_types)
-
     def ends(self, record_type: RecordType) -> list[int]:
         """The times up to which the row covers its name: a later row of the name must not go back behind them."""
         bounds = (self.active_until_ms, self.checkpoints.get(record_type))

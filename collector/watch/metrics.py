@@ -147,9 +147,6 @@ GAUGES: Mapping[Description, Callable[[Snapshot], Value]] = {
 }
 """Each with how it is read from the state. Those from `freshness_seconds` on speak of cycles: they are absent on a standby."""
 
-METRICS: tuple[Description, ...] = (*COUNTERS.values(), LATENCY, *GAUGES)
-"""Every metric of the collector's own, in the order in which they are shown."""
-
 
 class Metrics(Collector):
     """Everything that /metrics shows, read anew each time: the collector's own metrics, and those of its Unix process."""

@@ -10,8 +10,9 @@ import pytest
 from collector.commands.arguments import parse
 from collector.config.options import OPTIONS
 from collector.core.report import WindowOutcome
-from collector.watch.metrics import METRICS, PREFIX
+from collector.watch.metrics import PREFIX
 from tests.capacity import STARDUST, Network, Rates, report
+from tests.described import METRICS
 from tests.unit.test_layering import EVERYTHING, MAY_IMPORT
 
 TOP = Path(__file__).resolve().parents[2]

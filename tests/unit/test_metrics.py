@@ -8,8 +8,9 @@ from collector.core.counters import BUCKETS_S, Count, Counters, RequestOutcome
 from collector.core.model import RecordType
 from collector.core.outage import Outage
 from collector.core.report import AnsweredUpTo, CycleOutcome, CycleReport, WindowOutcome
-from collector.watch.metrics import COUNTERS, METRICS, PREFIX, Metrics
+from collector.watch.metrics import COUNTERS, PREFIX, Metrics
 from collector.watch.state import CollectorState, Identity, Role, System
+from tests.described import METRICS
 
 START_MS = 1_764_000_000_000
 NOW_MS = START_MS + 100_000

@@ -2,7 +2,7 @@
 
 import pytest
 
-from collector.core.model import FIRST_MS, LAST_MS, Listing, RecordType, Row, Series, Window, is_time, resource_fault
+from collector.core.model import FIRST_MS, LAST_MS, Listing, RecordType, Series, Window, is_time, resource_fault
 from tests.fakes import NOW_MS, interface
 
 SERIES = Series(1, "devices/albq-cr5/interfaces/1%2F1%2F1", RecordType.TRAFFIC)
@@ -74,13 +74,3 @@ def test_listing_needs_a_time() -> None:
 def test_device_is_taken_from_the_path_or_is_the_name_itself() -> None:
     assert SERIES.device == "albq-cr5"
     assert Series(1, "lonely", RecordType.ERRORS).device == "lonely"
-
-
-def test_retired_row_is_drained_when_each_collected_type_has_reached_its_end() -> None:
-    both = (RecordType.TRAFFIC, RecordType.ERRORS)
-    row = Row(1, "a", NOW_MS - 9, NOW_MS, {RecordType.TRAFFIC: NOW_MS, RecordType.ERRORS: NOW_MS - 1})
-    assert not row.active
-    assert row.drained((RecordType.TRAFFIC,))
-    assert not row.drained(both)
-    assert not row.drained((RecordType.DISCARDS,))
-    assert not Row(1, "a", NOW_MS, None, {RecordType.TRAFFIC: NOW_MS}).drained((RecordType.TRAFFIC,))

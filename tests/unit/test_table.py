@@ -10,6 +10,7 @@ from collector.core.model import Changes, Move, NewRow, RecordType, Retirement, 
 from collector.store import sql
 from collector.store.sql import Result
 from collector.store.sqlite import CREATE, DIALECT
+from tests.fakes import drained
 
 NOW = 1_700_000_000_000
 DAY = 86_400_000
@@ -248,7 +249,7 @@ def test_only_drained_rows_are_left_out_and_the_newest_checkpoint_is_of_all_rows
             whole = sql.parse(database.execute(sql.select(DIALECT, NOW), ()).rows, NOW)
             some = sql.parse(database.execute(sql.select(DIALECT, NOW, record_types), ()).rows, NOW)
             assert some.untrusted == whole.untrusted
-            assert some.rows == tuple(row for row in whole.rows if not row.drained(tuple(record_types)))
+            assert some.rows == tuple(row for row in whole.rows if not drained(row, record_types))
             texts = [changed[column] for changed in drawn for column in sql.CHECKPOINT.values()]
             trusted = [int(each) for each in texts if each and len(each) == 13 and each.isdigit() and int(each) <= NOW + DAY]
             assert sql.newest_ms(NOW, DIALECT, database.execute) == max(trusted, default=None)

@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from collector.watch.metrics import METRICS, PREFIX
+from collector.watch.metrics import PREFIX
+from tests.described import METRICS
 from tests.unit.test_docs import PAGES, anchors
 
 WATCHING = Path(__file__).resolve().parents[2] / "docs" / "watching"
