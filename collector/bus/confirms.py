@@ -103,7 +103,7 @@ class Confirms:
 
     When the broker closed the channel for one of the messages on it, the limit of messages in flight becomes half of what
     was in flight, and so on until the channel carries that message alone. It is then given up, and the limit doubles with
-    each lot that is confirmed. So one bad message of 20,000 costs some fifteen channels, and holds up nobody for long.
+    each lot that is confirmed. So one bad message of 60,000 costs some twenty channels, and holds up nobody for long.
     """
 
     def __init__(self) -> None:

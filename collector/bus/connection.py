@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 ACCESS_REFUSED = 403
 FAULT_DELAY_S = 0.02
-"""Before the next channel when one was closed for a message: looking for it takes some fifteen of them."""
+"""Before the next channel when one was closed for a message: looking for it takes some twenty of them."""
 
 
 class Connection:

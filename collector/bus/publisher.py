@@ -147,7 +147,7 @@ class AmqpPublisher:
 
         The loop would wake up for every few answers, 2,000 times a second, and take the interpreter's lock from the threads
         that fetch. A message takes 6 us of CPU this way and 9 us without the pause, a full cycle 25 s and 31 s of CPU, and
-        catching up is 12 % faster. A confirm may come later by the pause; with 20,000 messages in flight that costs no
+        catching up is 12 % faster. A confirm may come later by the pause; with thousands of messages in flight that costs no
         throughput. When nothing was on its way before, what was handed to pika goes out first: pika writes in its next turn.
         """
         begun, self._begun = self._begun, False

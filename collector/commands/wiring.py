@@ -39,7 +39,10 @@ def identity(config: Config, sqlite: str | None = None) -> Identity:
 
 
 def newest_document_ms(source: Source, now_ms: int) -> int | None:
-    """The interval's begin of the newest document of a source that has documents. Raises UnavailableError and AnswerError."""
+    """Where the interval of the newest document begins; None for a source without documents.
+
+    Raises UnavailableError and AnswerError.
+    """
     return source.newest_ms(now_ms) if isinstance(source, Stardust) else None
 
 
@@ -75,7 +78,7 @@ def systems(
 
 
 def source(config: Config, stop: Stop, counters: Counters, *, once: bool = False, rate: float | None = None) -> Source:
-    """The one that is configured; Netbeam at the configured rate or the given one when that is lower."""
+    """The one that is configured, asked at most `rate` times a second; Netbeam also at most at its own configured rate."""
     if config.stardust is not None:
         return Stardust(config.stardust, stop=stop, counters=counters, rate=rate or 0.0, once=once)
     limits = [each for each in (config.netbeam_rate, rate or 0.0) if each]

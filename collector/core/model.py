@@ -173,7 +173,7 @@ class Table:
     rows: tuple[Row, ...] = ()
     untrusted: tuple[UntrustedRow, ...] = ()
     newest_ms: int | None = None
-    """The newest checkpoint of any series: up to then the source had points. None: there is no checkpoint yet."""
+    """The newest checkpoint of any series: the source has had points up to that time. None: there is no checkpoint yet."""
 
     def of(self, share: Share) -> "Table":
         """What of it belongs to a share; `newest_ms` is everybody's."""

@@ -12,7 +12,7 @@ from collector.core.model import Window, is_time
 LOWEST, HIGHEST = -(2**63), 2**63 - 1
 """The consumer's index holds signed 64-bit integers."""
 FAR_OUTSIDE_MS = 60_000
-"""A point further outside of its window than this is worth a warning; nearer ones are Netbeam's rounding of the ends."""
+"""A point further outside of its window than this is worth a warning; nearer ones are a source's rounding of the ends."""
 
 Value = int | float | None
 Point = tuple[int, Value, Value]

@@ -91,7 +91,7 @@ class SeriesStates:
             state = self.of(span.series)
             if state.settled_ms == self._settled_ms:
                 continue
-            if not self._rules.once and not span.superseded and self._rests(span.series, state):
+            if not self._rules.once and not span.superseded and self._is_idle(span.series, state):
                 idle.add(span.series)
             else:
                 chosen.append((state.turn, self._place(span.series.row_id), span))
@@ -158,7 +158,7 @@ class SeriesStates:
         """Up to when the active series were answered; before its first answer one that talks counts by its checkpoint."""
         found: dict[RecordType, list[int]] = {each: [] for each in self._rules.record_types}
         for series, state in self._states.items():
-            if not state.active or series in self.idle or self._comes_from_rest(state):
+            if not state.active or series in self.idle or self._was_idle(state):
                 continue
             at_ms = state.answered_ms
             if at_ms is None and self.talks(state.checkpoint_ms):
@@ -177,11 +177,11 @@ class SeriesStates:
             return 1
         return min(1 << min(state.empty - PATIENCE, 30), max(1, self._rules.idle_backoff_ms // self._rules.poll_ms))
 
-    def _comes_from_rest(self, state: SeriesState) -> bool:
+    def _was_idle(self, state: SeriesState) -> bool:
         """Whether it was idle until this cycle and was not answered in it yet. It does not count as behind: it was not asked."""
         return self._every(state) > 1 and not self.talks(state.checkpoint_ms) and state.settled_ms != self._settled_ms
 
-    def _rests(self, series: Series, state: SeriesState) -> bool:
+    def _is_idle(self, series: Series, state: SeriesState) -> bool:
         if state.settled_ms is None or self.talks(state.checkpoint_ms):
             return False
         every = self._every(state)
