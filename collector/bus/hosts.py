@@ -1,5 +1,6 @@
 """What each host of RMQ_HOST says to somebody who wants to publish, found out without changing anything."""
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,8 @@ from collector.bus.driver import BrokerConnection, Loop, silence_pika
 from collector.config.systems import RabbitSettings
 from collector.core.errors import CollectorError, ConfigurationError, UnavailableError
 from collector.core.text import printable
+
+log = logging.getLogger(__name__)
 
 TIMEOUT_S = 10.0
 """For one host, from the connection to the last answer."""
@@ -51,6 +54,7 @@ def look_at_hosts(
         except CollectorError as found:
             error = found
         except Exception as found:  # whatever a broken broker makes pika raise
+            log.debug("RabbitMQ: unforeseen error in pika", exc_info=True)  # or the bug is ours
             error = UnavailableError(printable(f"the broker behaves as none does: {found!r}", 200))
         return HostFinding(host, settings.port, error, unsure)
 

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from collector.source.http import names
-from collector.source.http.names import Address, HostNames
+from collector.source.http import host_names
+from collector.source.http.host_names import Address, HostNames
 
 
 class NameServer:
@@ -34,7 +34,7 @@ class NameServer:
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[NameServer]:
     server = NameServer()
     monkeypatch.setattr(socket, "getaddrinfo", server.look_up)
-    monkeypatch.setattr(names, "PATIENCE_S", 0.02)
+    monkeypatch.setattr(host_names, "PATIENCE_S", 0.02)
     yield server
     server.release.set()
 
@@ -71,7 +71,7 @@ def test_name_is_looked_up_again_after_a_while_and_where_no_address_takes_a_conn
     assert ask() == ["192.0.2.1", "192.0.2.2"]
     assert ask(failed) == ["192.0.2.3"]
     at = time.monotonic()
-    monkeypatch.setattr(time, "monotonic", lambda: at + names.KEPT_S)
+    monkeypatch.setattr(time, "monotonic", lambda: at + host_names.KEPT_S)
     server.addresses = ["192.0.2.4"]
     assert ask() == ["192.0.2.4"]
 
@@ -89,7 +89,7 @@ def test_known_addresses_stay_in_use_while_the_name_server_hangs(
     began = time.monotonic()
     assert ask(failed) == known
     assert time.monotonic() - began < 5
-    monkeypatch.setattr(names, "PATIENCE_S", 9.0)
+    monkeypatch.setattr(host_names, "PATIENCE_S", 9.0)
     assert ask() == known, "the second one waits no more"
     assert time.monotonic() - began < 5
     assert server.asked == 2

@@ -17,7 +17,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import NewConnectionError
 
 from collector.core.shutdown import Stop
-from collector.source.http.names import Address, HostNames
+from collector.source.http.host_names import Address, HostNames
 
 STEP_S = 0.05
 """How often attempts are looked at: so much later than due is one cut, at the most."""
