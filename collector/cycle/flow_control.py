@@ -112,7 +112,7 @@ class FlowControl:
                     if self._patience_is_over:
                         self._shut = True
                         break
-                elif self._room >= (enough if key.state is _Key.OPEN else sizes[0]) and self._may_work() and self._turn(key):
+                elif self._room >= (enough if key.state is _Key.OPEN else sizes[0]) and self._may_work() and self._is_free(key):
                     return self._take(key, sizes)
                 self._changed.wait(POLL_S)
             return []
@@ -166,7 +166,7 @@ class FlowControl:
             self._publisher_ready()
             return self._patience_is_over
 
-    def _turn(self, key: _KeyState) -> bool:
+    def _is_free(self, key: _KeyState) -> bool:
         return key.state is _Key.OPEN or (not key.in_flight and self._monotonic() >= key.not_before)
 
     def _is_slowed_down(self, key: _KeyState) -> bool:

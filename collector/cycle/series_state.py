@@ -1,4 +1,4 @@
-"""What is remembered of each series from cycle to cycle: up to when it was answered, whether it is idle or failed, its turn.
+"""What is remembered of each series from cycle to cycle: when it was asked, up to when answered, whether it is idle or failed.
 
 Kept in memory only: after a restart every series is asked again, and nothing but requests is lost.
 """
@@ -37,8 +37,8 @@ class SeriesState:
     """How many cycles have answered it up to its end since the last one with a point; -1 until that one has reached the end."""
     most_ms: int | None = None
     """How long the next window may be after a failure; None: as long as the setting allows."""
-    turn: int = 0
-    """The cycle in which it was last asked."""
+    asked_in: int = 0
+    """The number of the cycle in which it was last asked."""
 
 
 def by_chance() -> Callable[[int], int]:
@@ -58,14 +58,14 @@ class SeriesStates:
         self._rules = rules
         self._place = place or by_chance()
         self._states: dict[Series, SeriesState] = {}
-        self._turn = 0
+        self._cycle = 0
         self._now_ms = self._settled_ms = 0
         self.idle: Set[Series] = frozenset()
         """The series that are left out of this cycle."""
 
     def begin(self, rows: Iterable[Row], now_ms: int, settled_ms: int) -> None:
         """A new cycle of these rows; the series of all others are forgotten, since these are gone or drained."""
-        self._turn += 1
+        self._cycle += 1
         self._now_ms, self._settled_ms = now_ms, settled_ms
         before, self._states = self._states, {}
         for row in rows:
@@ -73,7 +73,7 @@ class SeriesStates:
                 series, checkpoint_ms = Series(row.id, row.name, record_type), row.checkpoints.get(record_type)
                 state = before.get(series) or SeriesState(checkpoint_ms)
                 if state.checkpoint_ms != checkpoint_ms:
-                    state = SeriesState(checkpoint_ms, most_ms=state.most_ms, turn=state.turn)
+                    state = SeriesState(checkpoint_ms, most_ms=state.most_ms, asked_in=state.asked_in)
                 state.active, state.confirmed_ms = row.active, None
                 if state.settled_ms is None and checkpoint_ms is not None and checkpoint_ms >= settled_ms:
                     state.settled_ms = settled_ms  # nothing is due: answered up to there before a restart
@@ -94,7 +94,7 @@ class SeriesStates:
             if not self._rules.once and not span.superseded and self._is_idle(span.series, state):
                 idle.add(span.series)
             else:
-                chosen.append((state.turn, self._place(span.series.row_id), span))
+                chosen.append((state.asked_in, self._place(span.series.row_id), span))
         chosen.sort(key=itemgetter(0, 1))
         self.idle = idle
         return [span for _, _, span in chosen]
@@ -116,8 +116,8 @@ class SeriesStates:
         return self.talks(state.checkpoint_ms) if state.answered_ms is None else state.empty <= 0
 
     def asked(self, series: Series) -> None:
-        """It got its turn in this cycle."""
-        self.of(series).turn = self._turn
+        """It was asked in this cycle."""
+        self.of(series).asked_in = self._cycle
 
     def failed(self, window: Window, shorten: bool = True) -> None:
         """The window was not answered: the series' next one is half as long, but 15 minutes at least."""
