@@ -155,7 +155,7 @@ class AmqpPublisher:
             time.sleep(PAUSE_S)
 
     def _take_inbox(self) -> None:
-        self._woken = False  # before looking: who hands over from here on wakes the loop again
+        self._woken = False  # before looking: a batch that is handed over from here on wakes the loop again
         while self._inbox:
             batch = self._inbox.popleft()
             if batch is None:

@@ -43,7 +43,7 @@ class CycleOutcome(enum.StrEnum):
 
 
 class ReasonKind(enum.Enum):
-    """What a reason is about, for whoever decides where to say it."""
+    """What a reason is about: where it is said depends on that."""
 
     FAILURE = "failure"
     """The cycle as a whole has failed."""

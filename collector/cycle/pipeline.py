@@ -1,6 +1,6 @@
 """From windows to confirmed messages: asks the source as fast as the broker confirms, and tells what became of each window.
 
-The threads, and who hands what to whom:
+The threads, and what one hands to another:
 
     cycle -- windows --> feed thread -> source's threads -- answers --> intake -- batches --> publisher's thread
     cycle <-- results ------------------------------------------------- intake <-- outcomes ---------'

@@ -53,7 +53,7 @@ _T = TypeVar("_T")
 
 
 class SqliteStore(TableStore):
-    """contracts.Store on a file; the lock is an flock of that file, so it ends with whoever holds it."""
+    """contracts.Store on a file; the lock is an flock of that file, so it ends with the process that holds it."""
 
     def __init__(self, path: str, stop: Stop) -> None:
         super().__init__("SQLite", DIALECT, stop)
@@ -88,7 +88,7 @@ class SqliteStore(TableStore):
         return self._locked
 
     def free_shares(self) -> int:
-        """A file has one share, and whoever asks works on it."""
+        """A file has one share, and this collector works on it."""
         return 0
 
     def lock_holder(self) -> str:

@@ -31,7 +31,7 @@ class TableStore(ABC):
         self.database_s = 0.0
         self._dialect = dialect
         self._stop = stop
-        self._mutex = threading.RLock()  # whoever uses the connection; held for a statement or a transaction
+        self._mutex = threading.RLock()  # of the connection; held for a statement or a transaction
         self._locked = False
         self._unwritable = False
         """The last write failed. That the table can be read says nothing then: only a write that works ends the outage."""

@@ -1,4 +1,4 @@
-"""What the collector is doing right now and what its last cycles did: written by the main loop, read by whoever watches."""
+"""What the collector is doing right now and what its last cycles did: written by the main loop, read by the web server."""
 
 import copy
 import enum
@@ -92,7 +92,7 @@ class Snapshot:
     """The newest point on the bus; before the first one after a start, the table's newest checkpoint."""
     dependencies: tuple[Dependency, ...] = ()
     holder: str = ""
-    """On a standby: who holds the lock, if that is known."""
+    """On a standby: the machine that has the lock, if that is known."""
     shares_free: int | None = None
     """How many shares nobody works on, if that is known."""
 

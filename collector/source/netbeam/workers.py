@@ -125,7 +125,7 @@ class Workers:
                 batch.asked += 1
                 return True
         if admitted:
-            # first, since whoever takes the window from now on has it admitted anew
+            # before it is put back, since the next worker that takes the window has it admitted anew
             batch.intake.release((window,))
         with self._changed:
             batch.closed = batch.closed or not admitted
