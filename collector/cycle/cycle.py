@@ -207,10 +207,10 @@ class Cycle:
 
     def _plan(self, table: Table, now_ms: int, report: CycleReport) -> list[Span]:
         """What is due of each series."""
-        report.settled_ms = settled_ms(now_ms, self._rules.settle_ms)
         names = names_to_look_up(table.rows, self._rules.record_types)
         history = self._history.of(names, table.rows)
         self._history.keep_only(names)
+        report.settled_ms = settled_ms(now_ms, self._rules.settle_ms)
         return spans(table.rows, history, now_ms, self._rules)
 
     def _note_plan(self, rows: Sequence[Row], chosen: Sequence[Span], untrusted: int, report: CycleReport) -> None:
