@@ -1,8 +1,10 @@
 """What can be said of requests without a server."""
 
 import gzip
+import http.client
 import io
 import json
+import logging
 import math
 import time
 import traceback
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 
 from collector.core.counters import Counters
-from collector.core.errors import ConfigurationError
+from collector.core.errors import ConfigurationError, UnavailableError
 from collector.core.shutdown import Stop
 from collector.source.http.body import Limits, TooLargeError, json_value, read_body
 from collector.source.http.client import HttpClient
@@ -229,3 +231,23 @@ def test_path_keeps_escapes_and_encodes_only_what_a_url_cannot_hold() -> None:
     assert quoted_path("/devices/a%2Fb%2f%2D%2e/x") == "/devices/a%2Fb%2f%2D%2e/x"
     assert quoted_path('/{"<>\\^`|}[]') == "/%7B%22%3C%3E%5C%5E%60%7C%7D%5B%5D"
     assert quoted_path("/a.b-c_d~e!$&'()*+,;=:@") == "/a.b-c_d~e!$&'()*+,;=:@"
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "traced"),
+    [
+        (AttributeError("no readline"), "unreadable answer: no readline", {AttributeError}),
+        (http.client.BadStatusLine("x"), "unreadable answer: x", set()),
+        (ConnectionRefusedError(111, "refused"), "connection to .* failed: refused", set()),
+    ],
+)
+def test_an_error_that_no_driver_announces_leaves_its_traceback_at_debug(
+    error: Exception, said: str, traced: set[type], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("urllib3.connectionpool.HTTPConnectionPool.urlopen", fail)
+    with caplog.at_level(logging.DEBUG), pytest.raises(UnavailableError, match=said):
+        client("http://source.test/api").request("/x", limits=Limits(100), tries=1)
+    assert {record.exc_info[0] for record in caplog.records if record.exc_info} == traced
