@@ -9,9 +9,9 @@ from collector.source.stardust.identity import id_of
 from collector.source.stardust.queries import Clause
 
 DOCUMENTS = 3900
-"""Expected in one query. Far below what one answer holds (10,000), so that twins fit and the parsed answer stays small; ESnet's
+"""Expected in one query. Far below what one answer holds (10,000), so that doubles fit and the parsed answer stays small; ESnet's
 interfaces take some 95 queries for fifteen minutes."""
-TWINS = 1.1
+DOUBLES = 1.1
 """Up to a tenth more documents than one for each step of the grid."""
 UNKNOWN = 30.0
 """Documents of an interface that was not asked for since the start, at the most: almost half of ESnet's have windows of a day
@@ -84,7 +84,7 @@ class Density:
             density = self._known.get(window.series.name, {}).get(record_type)
             steps = min(_steps(window), UNKNOWN) if density is None else _steps(window) * density
             by_type[record_type] = by_type.get(record_type, 0.0) + steps
-        return max(by_type.values()) * TWINS + 1
+        return max(by_type.values()) * DOUBLES + 1
 
 
 def _steps(window: Window) -> float:
