@@ -8,19 +8,21 @@ cores that collector, broker, database and the simulated Netbeam shared. Times a
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from collector.source.stardust.groups import DOCUMENTS, DOUBLES
+from collector.source.stardust.queries import PAGE
 
 TIMES = (1, 10, 100)
 LISTING_BYTES = 64 * 2**20
 """A longer listing is not read (Netbeam answers with about 5 MB today)."""
 LISTING_ENTRIES = 200_000
 """Nor is one with more entries, whatever the source."""
-HITS = 9000
-"""Documents that one query of Stardust is made for, of the 10,000 that an answer may hold."""
-PAGE = 1000
-"""Interfaces in one page of Stardust's listing."""
 MOST_SHARES = 1000
 MIB_AT_REST = 40.0
 """A collector without a table, about."""
@@ -46,15 +48,15 @@ class Network:
 
     @property
     def requests(self) -> float:
-        """A cycle, of all collectors together. Stardust answers for many series at once; its listing comes in pages."""
+        """A cycle, of all collectors together. Stardust answers for many interfaces at once; its listing comes in pages."""
         if self.source == "netbeam":
             return self.interfaces * self.record_types
-        documents = self.interfaces * self.talking * self.interval / self.resolution
-        return -(-documents // HITS) * self.record_types + self.pages * self.shares
+        documents = self.interfaces * (self.talking * self.interval / self.resolution * DOUBLES + 1)
+        return -(-documents // DOCUMENTS) + self.pages * self.shares
 
     @property
     def pages(self) -> int:
-        """Of the listing, one after the other, each with a request of its own; Netbeam's listing is one answer."""
+        """Of the listing, each with a request of its own; Netbeam's listing is one answer."""
         return 0 if self.source == "netbeam" else -(-self.interfaces // PAGE)
 
     @property
@@ -70,21 +72,21 @@ STARDUST = Network(source="stardust", latency=0.5, concurrency=4)
 class Rates:
     """What the benchmark measured."""
 
-    request_cpu: float = 0.0004
+    request_cpu: float = 0.00037
     """The collector's CPU seconds for a window, its messages left out."""
-    document_cpu: float = 0.000008
+    document_cpu: float = 0.0000088
     """Of Stardust, where requests are few: the collector's CPU seconds to read and merge what makes one message."""
-    message_cpu: float = 0.0000083
+    message_cpu: float = 0.0000094
     """The collector's CPU seconds for a message."""
-    broker_rate: float = 23_000.0
-    """Messages a second that one broker confirms, with one queue and one publisher."""
-    listing: float = 0.000075
+    broker_rate: float = 50_000.0
+    """Messages a second that one broker confirms, with one queue and one publisher, while it is fetched beside it."""
+    listing: float = 0.000035
     """Seconds for an interface of the listing: transfer, parsing, reading the table, reconciling."""
-    database: float = 0.00015
+    database: float = 0.00007
     """Seconds in the database for a row and cycle."""
     listing_bytes: float = 500.0
     """Of an interface in the listing, as it stands; ESnet's has 5 MB."""
-    row_mib: float = 0.0036
+    row_mib: float = 0.0045
     """The collector's memory for an interface, in MiB."""
 
     @classmethod
@@ -192,7 +194,7 @@ def estimate(network: Network, rates: Rates) -> Estimate:
         requests_s=(network.requests - network.pages * network.shares) * network.latency / network.concurrency / network.shares,
         collector_s=(reading + network.messages * rates.message_cpu) / network.shares,
         broker_s=network.messages / rates.broker_rate,
-        listing_s=network.interfaces * rates.listing + network.pages * network.latency,
+        listing_s=network.interfaces * rates.listing + network.pages * network.latency / network.concurrency,
         database_s=network.interfaces * rates.database,
         listing_mib=network.interfaces * rates.listing_bytes / 2**20,
         memory_mib=MIB_AT_REST + network.interfaces * rates.row_mib / network.shares,

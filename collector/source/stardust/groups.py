@@ -8,7 +8,7 @@ from collector.core.model import GRID_MS, RecordType, Window
 from collector.source.stardust.identity import id_of
 from collector.source.stardust.queries import Clause
 
-DOCUMENTS = 3900
+DOCUMENTS = 3_900
 """Expected in one query. Far below what one answer holds (10,000), so that doubles fit and the parsed answer stays small; ESnet's
 interfaces take some 95 queries for fifteen minutes."""
 DOUBLES = 1.1
