@@ -13,6 +13,7 @@ import pytest
 import collector.bus.connection
 from collector.bus.confirms import Confirms
 from collector.bus.connection import Connection
+from collector.bus.driver import Loop
 from collector.bus.publisher import AmqpPublisher
 from collector.core.contracts import Batch, Outcome
 from collector.core.counters import Count, Counters
@@ -300,6 +301,23 @@ def test_an_error_while_dealing_with_pika_ends_the_run_and_poses_as_nothing_else
     assert isinstance(stop.failure, RuntimeError)
     assert not publisher.outage.down
     publisher.close(1.0)
+
+
+def test_an_error_that_nobody_foresaw_in_pika_is_an_outage_with_its_traceback_at_debug(
+    vhost: Vhost, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors, turn = iter([AttributeError("unforeseen")]), Loop.turn
+
+    def fail_once(loop: Loop) -> None:
+        for error in errors:
+            raise error
+        turn(loop)
+
+    with caplog.at_level(logging.DEBUG), publisher_on(vhost) as publisher:
+        monkeypatch.setattr(Loop, "turn", fail_once)
+        wait_for(lambda: "the broker behaves as none does: AttributeError unforeseen" in caplog.text)
+        wait_for(lambda: publisher.ready)
+    assert [record.levelname for record in caplog.records if record.exc_info] == ["DEBUG"]
 
 
 def test_pika_says_nothing_of_its_own(rabbit: RabbitServer, vhost: Vhost, caplog: pytest.LogCaptureFixture) -> None:
