@@ -66,11 +66,16 @@ def demo(*, interfaces: int, cycles: int | None = None, as_json: bool = False, s
     if not as_json:
         logging.getLogger().setLevel(logging.WARNING)  # the page shows the cycles
     network = SimulatedNetwork.synthetic(interfaces)
-    began, port = time.monotonic(), _free_port()
+    began = time.monotonic()
     with (
+        socket.socket() as reserved,
         SERVERS[source](network, clock=lambda: int(clock.now() * 1000)) as simulation,
         tempfile.TemporaryDirectory(prefix="esnet-collector-") as folder,
     ):
+        # bound and not listening: nobody else is given the port, and the page can have it
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind((LOOPBACK, 0))
+        port = reserved.getsockname()[1]
         config = _config(source, simulation.url, port)
         _say_what_comes(len(network.resources), cycles, port)
         table = str(Path(folder, "esnet_interfaces.sqlite"))
@@ -111,8 +116,3 @@ def _say_what_comes(interfaces: int, cycles: int | None, port: int) -> None:
 def _say(*lines: str) -> None:
     """For the person: on stderr, since stdout is for the messages."""
     print(*lines, sep="\n", file=sys.stderr, flush=True)
-
-
-def _free_port() -> int:
-    with socket.create_server((LOOPBACK, 0)) as server:
-        return int(server.getsockname()[1])
