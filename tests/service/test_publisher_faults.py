@@ -164,15 +164,18 @@ def test_a_publisher_that_is_unblocked_while_it_disconnects_ends_in_good_order(
         sender = Sender(publisher)
         rabbit.alarm(True)
         try:
+            # what is sent before the alarm has come to this connection is confirmed
+            wait_for(lambda: (sender.send(), publisher.outage.down)[1])
             sender.send()
-            wait_for(lambda: publisher.outage.down)
             closing = threading.Thread(target=publisher.close, args=(8.0,))
             closing.start()
             wait_for(lambda: publisher._ended)
         finally:
             rabbit.alarm(False)
         closing.join()
-    assert sender.outcomes(0.1) == {Outcome.LOST: 1}
+    outcomes = sender.outcomes(0.1)
+    assert outcomes[Outcome.LOST] >= 1
+    assert outcomes.keys() <= {Outcome.LOST, Outcome.CONFIRMED}
     assert "unexpected error" not in caplog.text
 
 
