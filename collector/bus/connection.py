@@ -181,9 +181,10 @@ class Connection:
 
     def _unavailable(self, error: CollectorError) -> None:
         """Say why, and try again after a delay."""
-        self.refusal = error if isinstance(error, ConfigurationError) else None
         self._retry_after(jittered(next(self._delays)))
         self._outage.failed(error)
+        # last: another thread that reads a refusal finds its reason in the outage
+        self.refusal = error if isinstance(error, ConfigurationError) else None
 
     def _retry_after(self, delay_s: float) -> None:
         self.usable, self.channel, self._blocked = False, None, None
