@@ -178,7 +178,7 @@ def test_pages_do_not_wait_for_each_other_s_memory(make: Make, monkeypatch: pyte
     # one answer at a time, and of each part of the listing more than one
     monkeypatch.setattr(client, "ByteBudget", lambda: ByteBudget(2**19))
     monkeypatch.setattr(queries, "PAGE", 200)
-    source = make(2345, timeout_s=2)
+    source = make(2345, timeout_s=10)
     assert len(source.list(NOW_MS).interfaces) == 2345
 
 
