@@ -104,7 +104,7 @@ def test_an_exception_in_a_callback_that_an_event_calls_ends_the_collector(new_r
             event(rig)
         for (rig, collector), (target, event) in zip(rigs, events, strict=True):
             if not soon(lambda collector=collector: not collector.running):  # type: ignore[misc]
-                event(rig)  # it met a connection that was lost in another way at that moment, and is there again
+                event(rig)  # seen once: the collector went on, and why it was not met is not known
             assert_ends(rig, collector, target)
     finally:
         rabbit.alarm(False)
